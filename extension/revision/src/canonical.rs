@@ -1,0 +1,301 @@
+//! In charge of the canonical bytes that a revision's hash is made of (docs/canonical.md).
+
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+use crate::id::RevisionId;
+use crate::value::{Attributes, DEPTH_MAX, Value};
+
+/// The version of the form; another form would begin with another byte.
+const VERSION: u8 = 1;
+
+const NULL: u8 = 0x00;
+const BOOL: u8 = 0x01;
+const INT: u8 = 0x02;
+const FLOAT: u8 = 0x03;
+const DECIMAL: u8 = 0x04;
+const STRING: u8 = 0x05;
+const BYTES: u8 = 0x06;
+const DATE: u8 = 0x07;
+const TIMESTAMP: u8 = 0x08;
+const LIST: u8 = 0x09;
+const MAP: u8 = 0x0a;
+
+/// Every NaN is this one.
+const NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
+
+/// Where canonical bytes go: a buffer, or straight into the hash.
+trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Sink for Sha256 {
+    fn put(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+/// Hashes a revision as its attributes are handed in, in the order of their names' bytes.
+pub struct Encoder {
+    sink: Sha256,
+    previous: Option<RevisionId>,
+    last: Option<String>,
+    left: usize,
+}
+
+impl Encoder {
+    pub fn new(
+        id: &str,
+        previous: Option<&RevisionId>,
+        deleted: bool,
+        attribute_count: usize,
+    ) -> Self {
+        let mut sink = Sha256::new();
+        head(&mut sink, id, previous, deleted, attribute_count);
+        Encoder { sink, previous: previous.cloned(), last: None, left: attribute_count }
+    }
+
+    /// # Panics
+    /// When a name does not sort after the one before: the hash would be no other peer's.
+    pub fn attribute(&mut self, name: &str, value: &Value) {
+        assert!(self.last.as_deref().is_none_or(|last| last < name), "attributes out of order");
+        self.last = Some(name.to_owned());
+        self.left = self.left.saturating_sub(1);
+        text(&mut self.sink, name);
+        put(&mut self.sink, value);
+    }
+
+    /// # Panics
+    /// When fewer attributes came than were announced.
+    pub fn finish(self) -> RevisionId {
+        assert_eq!(self.left, 0, "attributes are missing");
+        RevisionId::from_digest(self.previous.as_ref(), &self.sink.finalize())
+    }
+}
+
+/// The canonical bytes of a revision.
+pub fn encode(
+    id: &str,
+    previous: Option<&RevisionId>,
+    deleted: bool,
+    attributes: &Attributes,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    head(&mut out, id, previous, deleted, attributes.len());
+    for (name, value) in attributes {
+        text(&mut out, name);
+        put(&mut out, value);
+    }
+    out
+}
+
+fn head(
+    sink: &mut impl Sink,
+    id: &str,
+    previous: Option<&RevisionId>,
+    deleted: bool,
+    attribute_count: usize,
+) {
+    sink.put(&[VERSION]);
+    text(sink, id);
+    match previous {
+        None => sink.put(&[0]),
+        Some(previous) => {
+            sink.put(&[1]);
+            text(sink, &previous.to_string());
+        }
+    }
+    sink.put(&[u8::from(deleted)]);
+    length(sink, attribute_count);
+}
+
+fn put(sink: &mut impl Sink, value: &Value) {
+    let (tag, bytes): (u8, &[u8]) = match value {
+        Value::Null => return sink.put(&[NULL]),
+        Value::Bool(value) => return sink.put(&[BOOL, u8::from(*value)]),
+        Value::Int(value) => {
+            sink.put(&[INT]);
+            return sink.put(&value.to_be_bytes());
+        }
+        Value::Float(value) => {
+            let bits = if value.is_nan() { NAN_BITS } else { value.to_bits() };
+            sink.put(&[FLOAT]);
+            return sink.put(&bits.to_be_bytes());
+        }
+        Value::List(items) => {
+            sink.put(&[LIST]);
+            length(sink, items.len());
+            return items.iter().for_each(|item| put(sink, item));
+        }
+        Value::Map(members) => {
+            sink.put(&[MAP]);
+            length(sink, members.len());
+            return members.iter().for_each(|(name, value)| {
+                text(sink, name);
+                put(sink, value);
+            });
+        }
+        Value::Decimal(text) => (DECIMAL, text.as_bytes()),
+        Value::String(text) => (STRING, text.as_bytes()),
+        Value::Bytes(bytes) => (BYTES, bytes),
+        Value::Date(text) => (DATE, text.as_bytes()),
+        Value::Timestamp(text) => (TIMESTAMP, text.as_bytes()),
+    };
+    sink.put(&[tag]);
+    length(sink, bytes.len());
+    sink.put(bytes);
+}
+
+fn text(sink: &mut impl Sink, text: &str) {
+    length(sink, text.len());
+    sink.put(text.as_bytes());
+}
+
+/// Four bytes, big-endian. Postgres stores no value above 1 GiB, so none is cut.
+fn length(sink: &mut impl Sink, length: usize) {
+    let length = u32::try_from(length).expect("a part of a record is under 4 GiB");
+    sink.put(&length.to_be_bytes());
+}
+
+/// What canonical bytes say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    pub id: String,
+    pub previous: Option<RevisionId>,
+    pub deleted: bool,
+    pub attributes: Attributes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the bytes end too early")]
+    Short,
+    #[error("{0} bytes are left over")]
+    Rest(usize),
+    #[error("version {0} of the canonical form is not known")]
+    Version(u8),
+    #[error("byte {0:#04x} is not a kind, or not a flag")]
+    Tag(u8),
+    #[error("a text is not UTF-8, or not a revision id")]
+    Text,
+    #[error("names are not in the order of their bytes, or one comes twice")]
+    Order,
+    #[error("a value is not in its kind's form")]
+    Form,
+    #[error("values are nested too deep")]
+    Depth,
+}
+
+/// Reads canonical bytes back; whatever `encode` would not have written is refused.
+pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut reader = Reader(bytes);
+    match reader.byte()? {
+        VERSION => {}
+        other => return Err(DecodeError::Version(other)),
+    }
+    let id = reader.text()?;
+    let previous = match reader.flag()? {
+        false => None,
+        true => Some(RevisionId::parse(&reader.text()?).map_err(|_| DecodeError::Text)?),
+    };
+    let deleted = reader.flag()?;
+    let attributes = reader.members(0)?;
+    match reader.0.len() {
+        0 => Ok(Decoded { id, previous, deleted, attributes }),
+        rest => Err(DecodeError::Rest(rest)),
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(DecodeError::Short)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn flag(&mut self) -> Result<bool, DecodeError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(DecodeError::Tag(other)),
+        }
+    }
+
+    fn eight(&mut self) -> Result<[u8; 8], DecodeError> {
+        self.take(8)?.try_into().map_err(|_| DecodeError::Short)
+    }
+
+    fn count(&mut self) -> Result<usize, DecodeError> {
+        let bytes = self.take(4)?;
+        Ok(bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        let count = self.count()?;
+        self.take(count)
+    }
+
+    fn text(&mut self) -> Result<String, DecodeError> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError::Text)
+    }
+
+    fn members(&mut self, depth: usize) -> Result<BTreeMap<String, Value>, DecodeError> {
+        let mut members = BTreeMap::new();
+        for _ in 0..self.count()? {
+            let name = self.text()?;
+            if members.last_key_value().is_some_and(|(last, _)| *last >= name) {
+                return Err(DecodeError::Order);
+            }
+            let value = self.value(depth + 1)?;
+            members.insert(name, value);
+        }
+        Ok(members)
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, DecodeError> {
+        if depth > DEPTH_MAX {
+            return Err(DecodeError::Depth);
+        }
+        let value = match self.byte()? {
+            NULL => Value::Null,
+            BOOL => Value::Bool(self.flag()?),
+            INT => Value::Int(i64::from_be_bytes(self.eight()?)),
+            FLOAT => {
+                let bits = u64::from_be_bytes(self.eight()?);
+                let value = f64::from_bits(bits);
+                if value.is_nan() && bits != NAN_BITS {
+                    return Err(DecodeError::Form);
+                }
+                Value::Float(value)
+            }
+            DECIMAL => Value::Decimal(self.text()?),
+            STRING => Value::String(self.text()?),
+            BYTES => Value::Bytes(self.bytes()?.to_vec()),
+            DATE => Value::Date(self.text()?),
+            TIMESTAMP => Value::Timestamp(self.text()?),
+            LIST => {
+                let count = self.count()?;
+                let items: Result<Vec<Value>, _> =
+                    (0..count).map(|_| self.value(depth + 1)).collect();
+                Value::List(items?)
+            }
+            MAP => Value::Map(self.members(depth)?),
+            other => return Err(DecodeError::Tag(other)),
+        };
+        value.check_form().map_err(|_| DecodeError::Form)?;
+        Ok(value)
+    }
+}

@@ -1,0 +1,153 @@
+//! In charge of revision ids: their text, their order, their sortable bytes, and making them.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::canonical;
+use crate::value::Attributes;
+
+/// Generations stay integers that JavaScript can hold.
+pub const GENERATION_MAX: u64 = (1 << 53) - 1;
+/// What DESIGN.md section 3 takes from other systems.
+pub const TOKEN_BYTES_MAX: usize = 128;
+
+/// One version of a record: `N-token`. Ordered by generation as a number, then by token as bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RevisionId {
+    generation: u64,
+    token: Box<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RevisionIdError {
+    #[error("revision {0:?} is not of the form N-token")]
+    Shape(String),
+    #[error("revision {0:?}: the generation is an integer from 1 to 2^53-1 without leading zeros")]
+    Generation(String),
+    #[error(
+        "revision {0:?}: the token is 1 to 128 printable ASCII characters without comma or quote"
+    )]
+    Token(String),
+    #[error("these bytes are no revision id in sortable form")]
+    Sortable,
+}
+
+impl RevisionId {
+    pub fn parse(text: &str) -> Result<Self, RevisionIdError> {
+        let shown = || text.chars().take(80).collect::<String>();
+        let (number, token) =
+            text.split_once('-').ok_or_else(|| RevisionIdError::Shape(shown()))?;
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits || number.starts_with('0') || number.is_empty() {
+            return Err(RevisionIdError::Generation(shown()));
+        }
+        let generation =
+            number.parse().map_err(|_| RevisionIdError::Generation(shown()))?;
+        Self::new(generation, token)
+    }
+
+    pub fn new(generation: u64, token: &str) -> Result<Self, RevisionIdError> {
+        let shown = || format!("{generation}-{}", token.chars().take(80).collect::<String>());
+        if !(1..=GENERATION_MAX).contains(&generation) {
+            return Err(RevisionIdError::Generation(shown()));
+        }
+        let allowed = |byte: u8| matches!(byte, 0x21..=0x7e) && byte != b',' && byte != b'"';
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !token.bytes().all(allowed) {
+            return Err(RevisionIdError::Token(shown()));
+        }
+        Ok(RevisionId { generation, token: token.into() })
+    }
+
+    /// The id of the revision that this edit of this revision makes: the one place where ids are
+    /// made.
+    pub fn of(
+        id: &str,
+        previous: Option<&RevisionId>,
+        deleted: bool,
+        attributes: &Attributes,
+    ) -> RevisionId {
+        let mut encoder = canonical::Encoder::new(id, previous, deleted, attributes.len());
+        for (name, value) in attributes {
+            encoder.attribute(name, value);
+        }
+        encoder.finish()
+    }
+
+    /// The id whose generation follows `previous` and whose token is a digest's first 16 bytes.
+    pub(crate) fn from_digest(previous: Option<&RevisionId>, digest: &[u8]) -> RevisionId {
+        let generation = previous.map_or(0, RevisionId::generation).saturating_add(1);
+        let token: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        RevisionId { generation, token: token.into() }
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Bytes that sort as revisions do: the length of the generation, the generation big-endian
+    /// without leading zeros, the token.
+    pub fn to_sortable(&self) -> Vec<u8> {
+        let number = self.generation.to_be_bytes();
+        let skipped = self.generation.leading_zeros() as usize / 8;
+        let mut out = Vec::with_capacity(9 - skipped + self.token.len());
+        out.push((8 - skipped) as u8);
+        out.extend_from_slice(&number[skipped..]);
+        out.extend_from_slice(self.token.as_bytes());
+        out
+    }
+
+    pub fn from_sortable(bytes: &[u8]) -> Result<Self, RevisionIdError> {
+        let (length, rest) = bytes.split_first().ok_or(RevisionIdError::Sortable)?;
+        let length = usize::from(*length);
+        if !(1..=8).contains(&length) || rest.len() < length || rest[0] == 0 {
+            return Err(RevisionIdError::Sortable);
+        }
+        let (number, token) = rest.split_at(length);
+        let generation = number.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let token = std::str::from_utf8(token).map_err(|_| RevisionIdError::Sortable)?;
+        Self::new(generation, token)
+    }
+}
+
+impl Ord for RevisionId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let generation = self.generation.cmp(&other.generation);
+        generation.then_with(|| self.token.as_bytes().cmp(other.token.as_bytes()))
+    }
+}
+
+impl PartialOrd for RevisionId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for RevisionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.generation, self.token)
+    }
+}
+
+impl fmt::Debug for RevisionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl Serialize for RevisionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RevisionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        RevisionId::parse(&text).map_err(serde::de::Error::custom)
+    }
+}

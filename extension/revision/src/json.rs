@@ -1,0 +1,96 @@
+//! In charge of plain JSON, as Postgres's json and jsonb columns hold it, to values and back.
+
+use crate::value::{DEPTH_MAX, Value, ValueError, check_text};
+
+/// Digits before and after the point that Postgres's numeric holds (its documentation, table 8.2).
+const WHOLE_DIGITS_MAX: usize = 131_072;
+const FRACTION_DIGITS_MAX: usize = 16_383;
+
+/// An integer literal that fits is `int`, any other number `decimal`, printed as numeric prints it.
+pub fn from_json(json: &serde_json::Value) -> Result<Value, ValueError> {
+    read(json, 1)
+}
+
+fn read(json: &serde_json::Value, depth: usize) -> Result<Value, ValueError> {
+    if depth > DEPTH_MAX {
+        return Err(ValueError::Depth);
+    }
+    Ok(match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Bool(*value),
+        serde_json::Value::Number(number) => number_value(&number.to_string())?,
+        serde_json::Value::String(text) => {
+            check_text(text)?;
+            Value::String(text.clone())
+        }
+        serde_json::Value::Array(items) => {
+            let items: Result<_, _> = items.iter().map(|item| read(item, depth + 1)).collect();
+            Value::List(items?)
+        }
+        serde_json::Value::Object(members) => {
+            let member = |(name, value): (&String, &serde_json::Value)| {
+                check_text(name)?;
+                Ok((name.clone(), read(value, depth + 1)?))
+            };
+            let members: Result<_, _> = members.iter().map(member).collect();
+            Value::Map(members?)
+        }
+    })
+}
+
+fn number_value(literal: &str) -> Result<Value, ValueError> {
+    if !literal.contains(['.', 'e', 'E'])
+        && let Ok(value) = literal.parse()
+    {
+        return Ok(Value::Int(value));
+    }
+    decimal(literal).map(Value::Decimal)
+}
+
+/// A JSON number literal without its exponent, scale kept, as `numeric` prints it.
+fn decimal(literal: &str) -> Result<String, ValueError> {
+    let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
+    let exponent: i64 = exponent.parse().map_err(|_| ValueError::Digits)?;
+    let negative = mantissa.starts_with('-');
+    let mantissa = mantissa.strip_prefix('-').unwrap_or(mantissa);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits = format!("{whole}{fraction}");
+    // Where the point stands among the digits; zeros fill up on either side.
+    let point = whole.len() as i64 + exponent;
+    let scale = (fraction.len() as i64 - exponent).max(0);
+    if point > WHOLE_DIGITS_MAX as i64 || scale > FRACTION_DIGITS_MAX as i64 {
+        return Err(ValueError::Digits);
+    }
+    if point <= 0 {
+        digits.insert_str(0, &"0".repeat((1 - point) as usize));
+    }
+    let point = point.max(1) as usize;
+    if digits.len() < point {
+        digits.push_str(&"0".repeat(point - digits.len()));
+    }
+    let (whole, fraction) = digits.split_at(point);
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let zero = whole == "0" && fraction.bytes().all(|byte| byte == b'0');
+    let sign = if negative && !zero { "-" } else { "" };
+    let dot = if fraction.is_empty() { "" } else { "." };
+    Ok(format!("{sign}{whole}{dot}{fraction}"))
+}
+
+/// Plain JSON for a json column; a kind that JSON has not is its wire string.
+pub fn to_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Decimal(text) => match text.parse::<serde_json::Number>() {
+            Ok(number) => number.into(),
+            Err(_) => text.clone().into(),
+        },
+        Value::List(items) => items.iter().map(to_json).collect(),
+        Value::Map(members) => {
+            members.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
+        }
+        scalar => scalar.wire_text().unwrap_or_default().into(),
+    }
+}

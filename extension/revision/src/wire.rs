@@ -1,0 +1,234 @@
+//! In charge of values on the wire: a JSON object with one member, the kind, and a string.
+//!
+//! Reading is strict: a value that is not in its kind's one form would hash otherwise elsewhere.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::value::{DEPTH_MAX, Value, ValueError, check_text, float_text, form};
+
+/// RFC 4648, section 4: the standard alphabet, padded; nothing else is read.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new());
+
+impl Value {
+    /// The string that a scalar kind has on the wire; a null, a list and a map have none.
+    pub fn wire_text(&self) -> Option<String> {
+        Some(match self {
+            Value::Null | Value::List(_) | Value::Map(_) => return None,
+            Value::Bool(value) => value.to_string(),
+            Value::Int(value) => value.to_string(),
+            Value::Float(value) => float_text(*value),
+            Value::Bytes(bytes) => BASE64.encode(bytes),
+            Value::Decimal(text)
+            | Value::String(text)
+            | Value::Date(text)
+            | Value::Timestamp(text) => text.clone(),
+        })
+    }
+
+    pub fn to_wire(&self) -> serde_json::Value {
+        let member = match self {
+            Value::Null => serde_json::Value::Bool(true),
+            Value::List(items) => items.iter().map(Value::to_wire).collect(),
+            Value::Map(members) => {
+                members.iter().map(|(name, value)| (name.clone(), value.to_wire())).collect()
+            }
+            scalar => scalar.wire_text().unwrap_or_default().into(),
+        };
+        serde_json::Value::Object([(self.kind().to_owned(), member)].into_iter().collect())
+    }
+
+    pub fn from_wire(json: &serde_json::Value) -> Result<Value, ValueError> {
+        read(json, 1)
+    }
+}
+
+fn read(json: &serde_json::Value, depth: usize) -> Result<Value, ValueError> {
+    if depth > DEPTH_MAX {
+        return Err(ValueError::Depth);
+    }
+    let object = json.as_object().filter(|object| object.len() == 1).ok_or(ValueError::Shape)?;
+    let (kind, member) = object.iter().next().ok_or(ValueError::Shape)?;
+    match (kind.as_str(), member) {
+        ("list", serde_json::Value::Array(items)) => {
+            let items: Result<Vec<Value>, _> =
+                items.iter().map(|item| read(item, depth + 1)).collect();
+            Ok(Value::List(items?))
+        }
+        ("map", serde_json::Value::Object(members)) => {
+            let mut out = BTreeMap::new();
+            for (name, value) in members {
+                check_text(name)?;
+                out.insert(name.clone(), read(value, depth + 1)?);
+            }
+            Ok(Value::Map(out))
+        }
+        (kind, serde_json::Value::String(text)) => scalar(kind, text),
+        ("null", serde_json::Value::Bool(true)) => Ok(Value::Null),
+        (kind, _) => Err(wrong_member(kind)),
+    }
+}
+
+fn wrong_member(kind: &str) -> ValueError {
+    match KINDS.iter().find(|(name, _)| *name == kind) {
+        Some((kind, takes)) => ValueError::Takes { kind, takes },
+        None => ValueError::Kind(kind.chars().take(80).collect()),
+    }
+}
+
+/// Each kind and what its member is.
+const KINDS: [(&str, &str); 11] = [
+    ("null", "true"),
+    ("bool", "a string"),
+    ("int", "a string"),
+    ("float", "a string"),
+    ("decimal", "a string"),
+    ("string", "a string"),
+    ("bytes", "a string"),
+    ("date", "a string"),
+    ("timestamp", "a string"),
+    ("list", "an array of values"),
+    ("map", "an object of values"),
+];
+
+/// A scalar from its wire string, which must be the one that the value is written as.
+fn scalar(kind: &str, text: &str) -> Result<Value, ValueError> {
+    let owned = || text.to_owned();
+    let value = match kind {
+        "bool" => text.parse().ok().map(Value::Bool),
+        "int" => text.parse().ok().map(Value::Int),
+        "float" => parse_float(text).map(Value::Float),
+        "bytes" => BASE64.decode(text).ok().map(Value::Bytes),
+        "decimal" => Some(Value::Decimal(owned())),
+        "string" => Some(Value::String(owned())),
+        "date" => Some(Value::Date(owned())),
+        "timestamp" => Some(Value::Timestamp(owned())),
+        _ => return Err(wrong_member(kind)),
+    };
+    let known = KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
+    let value = value.ok_or_else(|| form(known, text))?;
+    value.check_form()?;
+    if value.wire_text().as_deref() != Some(text) {
+        return Err(form(known, text));
+    }
+    Ok(value)
+}
+
+fn parse_float(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => text.parse().ok(),
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut object = serializer.serialize_map(Some(1))?;
+        match self {
+            Value::Null => object.serialize_entry(self.kind(), &true)?,
+            Value::List(items) => object.serialize_entry(self.kind(), items)?,
+            Value::Map(members) => object.serialize_entry(self.kind(), members)?,
+            scalar => object.serialize_entry(self.kind(), &scalar.wire_text())?,
+        }
+        object.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Strict::deserialize(deserializer)?;
+        Value::from_wire(&json.0).map_err(D::Error::custom)
+    }
+}
+
+/// Attributes by name; a name that comes twice is refused, as in every object on the wire.
+pub(crate) fn attributes<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Value>, D::Error> {
+    let Strict(serde_json::Value::Object(members)) = Strict::deserialize(deserializer)? else {
+        return Err(D::Error::custom("attributes is a JSON object"));
+    };
+    let mut out = BTreeMap::new();
+    for (name, value) in members {
+        let value = check_text(&name)
+            .and_then(|()| Value::from_wire(&value))
+            .map_err(|error| D::Error::custom(format!("attribute {name:?}: {error}")))?;
+        out.insert(name, value);
+    }
+    Ok(out)
+}
+
+/// JSON in which no object has a member twice; parsers differ in which of the two they keep.
+struct Strict(serde_json::Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = serde_json::Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a value in wire form")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(serde_json::Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            out.push(item);
+        }
+        Ok(out.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut out = serde_json::Map::new();
+        while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
+            if out.contains_key(&name) {
+                return Err(A::Error::custom(ValueError::Twice(name)));
+            }
+            out.insert(name, value);
+        }
+        Ok(out.into())
+    }
+}

@@ -1,0 +1,71 @@
+//! In charge of writing `godwit.tracked`: as its owner, for a caller who owns table and twin.
+
+use pgrx::JsonB;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::error::{Error, OrReport};
+use crate::rejected::catalog_owner;
+use crate::role;
+use crate::settings::Settings;
+use crate::spi;
+
+const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
+
+#[pg_extern(sql = false)]
+fn _remember(relation: pg_sys::Oid, twin: pg_sys::Oid, metadata: JsonB) {
+    let _settings = Settings::path(PINNED_PATH);
+    require_owner(&[relation, twin]).or_report();
+    let sql = "insert into godwit.tracked (relation, twin, metadata, created_by)
+               values ($1, $2, $3, pg_get_userbyid($4))";
+    let args = [
+        spi::oid(relation),
+        spi::oid(twin),
+        spi::json(&metadata.0),
+        spi::oid(role::author()),
+    ];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}
+
+#[pg_extern(sql = false)]
+fn _annotate(relation: pg_sys::Oid, metadata: JsonB) {
+    let _settings = Settings::path(PINNED_PATH);
+    require_owner(&[relation]).or_report();
+    if !metadata.0.is_object() {
+        Error::BadArgument("metadata is a JSON object".into()).report()
+    }
+    let sql = "update godwit.tracked set metadata = $2 where relation = $1";
+    let args = [spi::oid(relation), spi::json(&metadata.0)];
+    if role::as_owner(catalog_owner(), || spi::run(sql, &args)) == 0 {
+        Error::NotTracked(format!("with OID {}", relation.to_u32())).report()
+    }
+}
+
+#[pg_extern(sql = false)]
+fn _forget(relation: pg_sys::Oid) {
+    let _settings = Settings::path(PINNED_PATH);
+    require_owner(&[relation]).or_report();
+    let args = [spi::oid(relation)];
+    role::as_owner(catalog_owner(), || {
+        spi::run("delete from godwit.rejected where relation = $1", &args);
+        spi::run("delete from godwit.tracked where relation = $1", &args);
+    });
+}
+
+/// A record id for a new record: a UUIDv7, so that new ids sort after older ones.
+#[pg_extern(sql = false)]
+fn _uuid_v7() -> pgrx::Uuid {
+    pgrx::Uuid::from_bytes(*uuid::Uuid::now_v7().as_bytes())
+}
+
+fn require_owner(relations: &[pg_sys::Oid]) -> Result<(), Error> {
+    let sql = "select pg_has_role(relowner, 'usage') from pg_class where oid = $1";
+    for relation in relations {
+        let owns = spi::rows(sql, &[spi::oid(*relation)], |row| row.need::<bool>(1));
+        if owns.first() != Some(&true) {
+            let reason = "only the owner of a table can do this".to_owned();
+            return Err(Error::Forbidden(reason));
+        }
+    }
+    Ok(())
+}

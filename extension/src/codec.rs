@@ -1,0 +1,346 @@
+//! In charge of one column's values: Postgres datum to wire value and back.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::Value;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+
+use crate::calendar;
+use crate::error::Error;
+
+/// How values of one Postgres type travel (DESIGN.md section 2).
+#[derive(Clone)]
+pub struct Codec {
+    pub type_oid: pg_sys::Oid,
+    pub type_mod: i32,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Bytea,
+    Date,
+    Timestamp,
+    Timestamptz,
+    Json,
+    Array(Box<Codec>),
+    Composite,
+    /// Any other type, by its output function.
+    Output,
+}
+
+/// Types whose text no setting changes; the rest is printed under the fixed settings.
+const SETTLED: &[pg_sys::Oid] = &[
+    pg_sys::UUIDOID,
+    pg_sys::BPCHAROID,
+    pg_sys::NAMEOID,
+    pg_sys::CHAROID,
+    pg_sys::TIMEOID,
+    pg_sys::INETOID,
+    pg_sys::CIDROID,
+    pg_sys::MACADDROID,
+    pg_sys::BITOID,
+    pg_sys::VARBITOID,
+];
+
+impl Codec {
+    /// The codec of a column type. A domain is read as what it is made of and written as itself,
+    /// so that its own constraints speak.
+    pub fn of(type_oid: pg_sys::Oid, type_mod: i32) -> Codec {
+        let mut base_mod = type_mod;
+        // SAFETY: catalog look-ups by OID; Postgres raises an error for one that is gone.
+        let (base, element, class) = unsafe {
+            let base = pg_sys::getBaseTypeAndTypmod(type_oid, &mut base_mod);
+            (base, pg_sys::get_element_type(base), pg_sys::get_typtype(base))
+        };
+        let kind = match base {
+            pg_sys::BOOLOID => Kind::Bool,
+            pg_sys::INT2OID => Kind::Int2,
+            pg_sys::INT4OID => Kind::Int4,
+            pg_sys::INT8OID => Kind::Int8,
+            pg_sys::FLOAT4OID => Kind::Float4,
+            pg_sys::FLOAT8OID => Kind::Float8,
+            pg_sys::NUMERICOID => Kind::Numeric,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => Kind::Text,
+            pg_sys::BYTEAOID => Kind::Bytea,
+            pg_sys::DATEOID => Kind::Date,
+            pg_sys::TIMESTAMPOID => Kind::Timestamp,
+            pg_sys::TIMESTAMPTZOID => Kind::Timestamptz,
+            pg_sys::JSONOID | pg_sys::JSONBOID => Kind::Json,
+            _ if element != pg_sys::InvalidOid => {
+                Kind::Array(Box::new(Codec::of(element, base_mod)))
+            }
+            _ if class as u8 == pg_sys::TYPTYPE_COMPOSITE => Kind::Composite,
+            _ => Kind::Output,
+        };
+        Codec { type_oid, type_mod, kind }
+    }
+
+    /// Whether printing or reading this type may depend on a setting.
+    pub fn needs_settings(&self) -> bool {
+        match &self.kind {
+            Kind::Array(element) => element.needs_settings(),
+            Kind::Composite => true,
+            Kind::Output => {
+                // SAFETY: a catalog look-up by OID.
+                let class = unsafe { pg_sys::get_typtype(self.type_oid) } as u8;
+                class != pg_sys::TYPTYPE_ENUM && !SETTLED.contains(&self.type_oid)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `column::text` in SQL is the value's wire text under any setting.
+    pub fn casts_to_text(&self) -> bool {
+        matches!(self.kind, Kind::Int2 | Kind::Int4 | Kind::Int8 | Kind::Text)
+            || self.type_oid == pg_sys::UUIDOID
+    }
+
+    /// The wire value of a datum of this type.
+    ///
+    /// # Safety
+    /// The datum must be of this codec's type.
+    pub unsafe fn read(&self, datum: pg_sys::Datum, null: bool) -> Value {
+        if null {
+            return Value::Null;
+        }
+        // SAFETY: the caller vouches for the type, and so for each form below.
+        unsafe {
+            match &self.kind {
+                Kind::Bool => Value::Bool(datum.value() as u8 != 0),
+                Kind::Int2 => Value::Int(datum.value() as i16 as i64),
+                Kind::Int4 => Value::Int(datum.value() as i32 as i64),
+                Kind::Int8 => Value::Int(datum.value() as i64),
+                Kind::Float4 => Value::Float(f32::from_bits(datum.value() as u32) as f64),
+                Kind::Float8 => Value::Float(f64::from_bits(datum.value() as u64)),
+                Kind::Numeric => Value::Decimal(output(pg_sys::NUMERICOID, datum)),
+                Kind::Text => Value::String(need(String::from_datum(datum, false))),
+                Kind::Bytea => Value::Bytes(need(<Vec<u8>>::from_datum(datum, false))),
+                Kind::Date => Value::Date(calendar::date_text(datum.value() as i32)),
+                Kind::Timestamp => {
+                    Value::Timestamp(calendar::timestamp_text(datum.value() as i64, ""))
+                }
+                Kind::Timestamptz => {
+                    Value::Timestamp(calendar::timestamp_text(datum.value() as i64, "Z"))
+                }
+                Kind::Json => json(&output(self.base_type(), datum)),
+                Kind::Array(element) => read_array(element, datum),
+                Kind::Composite => read_composite(datum),
+                Kind::Output => Value::String(output(self.type_oid, datum)),
+            }
+        }
+    }
+
+    /// A datum of this type that holds the value, as Postgres's own input function reads it; an
+    /// error of that function is a Postgres error. `None` is null.
+    pub fn write(&self, value: &Value) -> Option<pg_sys::Datum> {
+        let literal = self.literal(value).map(|literal| {
+            CString::new(literal).unwrap_or_else(|_| {
+                Error::BadRecord("a string holds U+0000, which Postgres can't store".into())
+                    .report()
+            })
+        });
+        let text = literal.as_ref().map_or(std::ptr::null(), |literal| literal.as_ptr());
+        // SAFETY: input functions take a NUL-terminated string, or NULL where a domain must see
+        // nulls too.
+        unsafe {
+            let (mut input, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+            pg_sys::getTypeInputInfo(self.type_oid, &mut input, &mut parameter);
+            if literal.is_none() {
+                return None;
+            }
+            let datum =
+                pg_sys::OidInputFunctionCall(input, text.cast_mut(), parameter, self.type_mod);
+            Some(datum)
+        }
+    }
+
+    /// The text that the type's input function is given under the fixed settings.
+    fn literal(&self, value: &Value) -> Option<String> {
+        let literal = match (&self.kind, value) {
+            (_, Value::Null) => return None,
+            (Kind::Json, _) => revision::to_json(value).to_string(),
+            (Kind::Array(element), Value::List(items)) => array_literal(element, items),
+            (Kind::Composite, Value::Map(members)) => self.composite_literal(members),
+            (Kind::Bytea, Value::Bytes(bytes)) => hex(bytes),
+            (Kind::Date | Kind::Timestamp | Kind::Timestamptz, Value::Date(text))
+            | (Kind::Date | Kind::Timestamp | Kind::Timestamptz, Value::Timestamp(text)) => {
+                calendar::input_text(text)
+            }
+            _ => value.wire_text().unwrap_or_else(|| value.to_wire().to_string()),
+        };
+        Some(literal)
+    }
+
+    fn composite_literal(&self, members: &BTreeMap<String, Value>) -> String {
+        let mut out = String::from("(");
+        for (number, (name, codec)) in composite_members(self.base_type(), -1).iter().enumerate() {
+            if number > 0 {
+                out.push(',');
+            }
+            if let Some(literal) = members.get(name).and_then(|value| codec.literal(value)) {
+                push_quoted(&mut out, &literal);
+            }
+        }
+        out.push(')');
+        out
+    }
+
+    /// What a domain is made of; any other type itself.
+    pub fn base_type(&self) -> pg_sys::Oid {
+        // SAFETY: a catalog look-up by OID.
+        unsafe { pg_sys::getBaseType(self.type_oid) }
+    }
+}
+
+fn need<T>(value: Option<T>) -> T {
+    value.unwrap_or_else(|| Error::Internal("a datum that is not null has no value".into()).report())
+}
+
+/// The text of a datum by its type's output function.
+unsafe fn output(type_oid: pg_sys::Oid, datum: pg_sys::Datum) -> String {
+    let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
+    // SAFETY: the output function of the datum's own type; the string is copied before it is freed.
+    unsafe {
+        pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut varlena);
+        let text = pg_sys::OidOutputFunctionCall(function, datum);
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        pg_sys::pfree(text.cast());
+        copy
+    }
+}
+
+fn json(text: &str) -> Value {
+    let parsed = serde_json::from_str(text)
+        .map_err(|error| Error::BadRecord(format!("a json value can't be read: {error}")));
+    let value = parsed.and_then(|parsed: serde_json::Value| {
+        revision::from_json(&parsed)
+            .map_err(|error| Error::BadRecord(format!("a json value can't travel: {error}")))
+    });
+    value.unwrap_or_else(|error| error.report())
+}
+
+unsafe fn read_array(element: &Codec, datum: pg_sys::Datum) -> Value {
+    // SAFETY: the datum is an array of the element type; the parts are read before anything else
+    // is allocated over them.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let dimensions = (*array).ndim as usize;
+        if dimensions == 0 {
+            return Value::List(Vec::new());
+        }
+        let sizes = std::slice::from_raw_parts(
+            array.cast::<u8>().add(size_of::<pg_sys::ArrayType>()).cast::<i32>(),
+            dimensions,
+        );
+        let (mut length, mut by_value, mut align) = (0i16, false, 0);
+        pg_sys::get_typlenbyvalalign(element.type_oid, &mut length, &mut by_value, &mut align);
+        let (mut items, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        pg_sys::deconstruct_array(
+            array,
+            element.type_oid,
+            length as i32,
+            by_value,
+            align,
+            &mut items,
+            &mut nulls,
+            &mut count,
+        );
+        let mut values: Vec<Value> =
+            (0..count as usize).map(|at| element.read(*items.add(at), *nulls.add(at))).collect();
+        // The innermost dimension is the last one: fold from there outwards.
+        for size in sizes.iter().skip(1).rev() {
+            let mut folded = Vec::with_capacity(values.len() / (*size as usize).max(1));
+            let mut rest = values.into_iter();
+            loop {
+                let group: Vec<Value> = rest.by_ref().take(*size as usize).collect();
+                if group.is_empty() {
+                    break;
+                }
+                folded.push(Value::List(group));
+            }
+            values = folded;
+        }
+        Value::List(values)
+    }
+}
+
+unsafe fn read_composite(datum: pg_sys::Datum) -> Value {
+    // SAFETY: a composite datum carries its own type, whose descriptor reads it.
+    unsafe {
+        let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+        let mut members = BTreeMap::new();
+        for (name, value) in crate::row::read_record(header) {
+            members.insert(name, value);
+        }
+        Value::Map(members)
+    }
+}
+
+/// Names and codecs of a composite type's living attributes, in order.
+pub fn composite_members(type_oid: pg_sys::Oid, type_mod: i32) -> Vec<(String, Codec)> {
+    // SAFETY: the descriptor is pinned until it is released at the end.
+    unsafe {
+        let desc = pg_sys::lookup_rowtype_tupdesc_copy(type_oid, type_mod);
+        let members = (0..(*desc).natts as usize)
+            .map(|at| &*crate::row::attribute(desc, at))
+            .filter(|attribute| !attribute.attisdropped)
+            .map(|attribute| {
+                let name = CStr::from_ptr(attribute.attname.data.as_ptr());
+                (
+                    name.to_string_lossy().into_owned(),
+                    Codec::of(attribute.atttypid, attribute.atttypmod),
+                )
+            })
+            .collect();
+        pg_sys::FreeTupleDesc(desc);
+        members
+    }
+}
+
+fn array_literal(element: &Codec, items: &[Value]) -> String {
+    let mut out = String::from("{");
+    for (number, item) in items.iter().enumerate() {
+        if number > 0 {
+            out.push(',');
+        }
+        match item {
+            // A list inside a list is another dimension, unless the elements are JSON themselves.
+            Value::List(inner) if !matches!(element.kind, Kind::Json) => {
+                out.push_str(&array_literal(element, inner));
+            }
+            item => match element.literal(item) {
+                Some(literal) => push_quoted(&mut out, &literal),
+                None => out.push_str("NULL"),
+            },
+        }
+    }
+    out.push('}');
+    out
+}
+
+/// Quotes for array and composite literals alike: backslash before quote and backslash.
+fn push_quoted(out: &mut String, literal: &str) {
+    out.push('"');
+    for character in literal.chars() {
+        if matches!(character, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out.push('"');
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    std::iter::once("\\x".to_owned()).chain(digits).collect()
+}

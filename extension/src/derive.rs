@@ -1,0 +1,91 @@
+//! In charge of the small functions that the extension's own SQL calls for a row: its record id, its
+//! first revision, its tombstone, its parent, what it carries on.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::{AnyElement, JsonB};
+use revision::{Attributes, RevisionId, Value};
+
+use crate::capture;
+use crate::codec::Codec;
+use crate::error::{Error, OrReport};
+use crate::extra::Extra;
+use crate::history;
+use crate::row;
+use crate::settings::Settings;
+use crate::shape::Shape;
+
+/// The record id of a key: `row(a)` gives its text, `row(a, b)` the JSON array of texts.
+#[pg_extern(sql = false)]
+fn _record_id(key: AnyElement) -> String {
+    let _settings = Settings::fixed();
+    let values: Vec<Value> = members(&key).into_iter().map(|(_, value)| value).collect();
+    row::id_of(values.iter())
+}
+
+/// The first revision of a row that was there before its table was tracked. `names` are the
+/// attributes' and stand beside the members of `body`.
+#[pg_extern(sql = false)]
+fn _first_revision(id: &str, names: Vec<String>, body: AnyElement) -> Vec<u8> {
+    let _settings = Settings::fixed();
+    if id.is_empty() || id.len() > revision::ID_BYTES_MAX {
+        let reason = format!("must have 1 to {} bytes", revision::ID_BYTES_MAX);
+        Error::BadId { id: crate::put::short(id), reason }.report()
+    }
+    let values = members(&body).into_iter().map(|(_, value)| value);
+    let attributes: Attributes = names.into_iter().zip(values).collect();
+    RevisionId::of(id, None, false, &attributes).to_sortable()
+}
+
+/// The revision that deletes a record after `previous`.
+#[pg_extern(sql = false, immutable, strict)]
+fn _tombstone(id: &str, previous: &[u8]) -> Vec<u8> {
+    let previous = row::read_revision(previous);
+    RevisionId::of(id, Some(&previous), true, &Attributes::new()).to_sortable()
+}
+
+/// The parent of a row's revision; see `history::parent`.
+#[pg_extern(sql = false)]
+fn _parent(relation: pg_sys::Oid, row: AnyElement) -> Option<Vec<u8>> {
+    let shape = Shape::of(relation).or_report();
+    let _settings = shape.settings();
+    let (id, revision, attributes) = of_table(&shape, &row);
+    let found = history::parent(&shape, &id, &revision, &attributes).or_report();
+    found.map(|(parent, _)| parent.to_sortable())
+}
+
+/// What of a revision's `_extra` an UPDATE leaves standing.
+#[pg_extern(sql = false)]
+fn _carried(
+    relation: pg_sys::Oid,
+    extra: JsonB,
+    before: AnyElement,
+    after: AnyElement,
+) -> Option<JsonB> {
+    let shape = Shape::of(relation).or_report();
+    let _settings = shape.settings();
+    let (_, _, before) = of_table(&shape, &before);
+    let (_, _, after) = of_table(&shape, &after);
+    let kept = Extra::read(&extra.0).or_report();
+    kept.carried(&shape, |name| before.get(name) != after.get(name)).write().map(JsonB)
+}
+
+fn of_table(shape: &Shape, row: &AnyElement) -> (String, RevisionId, Attributes) {
+    // SAFETY: the extension's own SQL hands over whole rows of the table.
+    unsafe {
+        let header = pg_sys::pg_detoast_datum(row.datum().cast_mut_ptr()).cast();
+        capture::row_of_table(shape, header)
+    }
+}
+
+fn members(record: &AnyElement) -> Vec<(String, Value)> {
+    // SAFETY: a composite argument's datum is a tuple that names its own type.
+    unsafe {
+        let class = pg_sys::get_typtype(record.oid()) as u8;
+        if class != pg_sys::TYPTYPE_COMPOSITE && record.oid() != pg_sys::RECORDOID {
+            let codec = Codec::of(record.oid(), -1);
+            return vec![(String::new(), codec.read(record.datum(), false))];
+        }
+        row::read_record(pg_sys::pg_detoast_datum(record.datum().cast_mut_ptr()).cast())
+    }
+}

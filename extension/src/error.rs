@@ -1,0 +1,132 @@
+//! In charge of the errors that leave the extension: one variant a cause, one SQLSTATE each.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use revision::RevisionId;
+
+pub enum Error {
+    /// The put edits a revision that is not a leaf any more.
+    Conflict { id: String, edited: Option<RevisionId>, winner: RevisionId },
+    /// The put names a revision that this database has never seen.
+    UnknownRevision { id: String, revision: RevisionId },
+    /// A delete of a record that is not there.
+    NoRecord { id: String },
+    /// A revision known by name only.
+    Stub { id: String, revision: RevisionId },
+    /// The wire record is malformed.
+    BadRecord(String),
+    /// A record id that can't be a key of this table.
+    BadId { id: String, reason: String },
+    /// An argument out of what the function takes.
+    BadArgument(String),
+    /// The relation has no history twin.
+    NotTracked(String),
+    /// A revision id that is known came with another body.
+    OtherBody { id: String, revision: RevisionId },
+    /// A trigger of the app's or a rule keeps the winner out of the table.
+    NotShown { table: String, id: String },
+    /// The caller may not do this.
+    Forbidden(String),
+    /// Not possible here.
+    NotSupported(String),
+    /// A bug of ours, or a catalog that somebody changed by hand.
+    Internal(String),
+}
+
+impl Error {
+    fn code(&self) -> PgSqlErrorCode {
+        use PgSqlErrorCode as Code;
+        match self {
+            Error::Conflict { .. } => Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            Error::UnknownRevision { .. } | Error::BadArgument(_) => {
+                Code::ERRCODE_INVALID_PARAMETER_VALUE
+            }
+            Error::NoRecord { .. } | Error::Stub { .. } => Code::ERRCODE_NO_DATA_FOUND,
+            Error::BadRecord(_) | Error::BadId { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
+            Error::NotTracked(_) => Code::ERRCODE_UNDEFINED_TABLE,
+            Error::OtherBody { .. } => Code::ERRCODE_UNIQUE_VIOLATION,
+            Error::NotShown { .. } => Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+            Error::Forbidden(_) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Error::NotSupported(_) => Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Error::Internal(_) => Code::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    pub fn message(&self) -> String {
+        match self {
+            Error::Conflict { id, edited: Some(edited), .. } => {
+                format!("record {id:?}: {edited} has been edited already")
+            }
+            Error::Conflict { id, edited: None, .. } => {
+                format!("record {id:?} exists: name the revision that you edit")
+            }
+            Error::UnknownRevision { id, revision } => {
+                format!("record {id:?}: revision {revision} is not known here")
+            }
+            Error::NoRecord { id } => format!("there is no record {id:?}"),
+            Error::Stub { id, revision } => {
+                format!("record {id:?}: revision {revision} is known by name only")
+            }
+            Error::BadId { id, reason } => format!("record id {id:?}: {reason}"),
+            Error::NotTracked(name) => format!("table {name} is not tracked"),
+            Error::OtherBody { id, revision } => {
+                format!("record {id:?}: revision {revision} is known with another body")
+            }
+            Error::NotShown { table, id } => {
+                format!("table {table} does not take the winner of record {id:?}")
+            }
+            Error::BadRecord(reason)
+            | Error::BadArgument(reason)
+            | Error::Forbidden(reason)
+            | Error::NotSupported(reason)
+            | Error::Internal(reason) => reason.clone(),
+        }
+    }
+
+    /// What a program reads: the gateway takes the winner of a conflict from here.
+    fn detail(&self) -> Option<String> {
+        match self {
+            Error::Conflict { winner, .. } => Some(format!("winner: {winner}")),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Error::Conflict { .. } => Some(
+                "Read the winner and put again with it as the revision, \
+                 or keep both with on_conflict => 'branch'.",
+            ),
+            Error::NotTracked(_) => Some("Track it with select godwit.track('the_table')."),
+            Error::NotShown { .. } => {
+                Some("A BEFORE trigger returned null, or a rule or policy hides the row.")
+            }
+            Error::Internal(_) => Some("This is a bug in godwit; please report it."),
+            _ => None,
+        }
+    }
+
+    /// Raises the error in Postgres; it does not come back.
+    pub fn report(self) -> ! {
+        let mut report = ErrorReport::new(self.code(), self.message(), "godwit");
+        if let Some(detail) = self.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint() {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("ERROR does not return")
+    }
+}
+
+/// Turns a domain result into its value or a Postgres error.
+pub trait OrReport<T> {
+    fn or_report(self) -> T;
+}
+
+impl<T> OrReport<T> for Result<T, Error> {
+    fn or_report(self) -> T {
+        self.unwrap_or_else(|error| error.report())
+    }
+}

@@ -1,0 +1,177 @@
+//! In charge of finding one record's revisions in its twin by the twin's own index, without SQL.
+//!
+//! The triggers on the table need one look a row: an index scan costs a tenth of a statement.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::{Attributes, RevisionId};
+
+use crate::error::Error;
+use crate::extra::Extra;
+use crate::role;
+use crate::row::{self, Cells};
+use crate::shape::Shape;
+use crate::spi;
+
+/// The highest revision of a record and whether it deletes. Where the record is not in the table
+/// all its leaves are tombstones, and this is the one that a new insert continues from.
+pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
+    scan(shape, id, None, |cells| {
+        let revision = cells.revision("_rev")?;
+        Some((revision, cells.get::<bool>("_deleted").unwrap_or(false)))
+    })
+    .flatten()
+}
+
+/// What is kept beside the columns of a revision.
+pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Error> {
+    let found = scan(shape, id, Some(revision), |cells| {
+        cells.get::<pgrx::JsonB>("_extra").map(|json| Extra::read(&json.0))
+    });
+    found.flatten().unwrap_or_else(|| Ok(Extra::default()))
+}
+
+/// Hands a revision's row of the twin to `read`.
+pub fn with_revision<T>(
+    shape: &Shape,
+    id: &str,
+    revision: &RevisionId,
+    read: impl FnOnce(&Cells) -> T,
+) -> Option<T> {
+    scan(shape, id, Some(revision), read)
+}
+
+/// The first row of the twin for this record, from the highest revision down, or the row of one
+/// revision.
+fn scan<T>(
+    shape: &Shape,
+    id: &str,
+    revision: Option<&RevisionId>,
+    read: impl FnOnce(&Cells) -> T,
+) -> Option<T> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: relations are closed again (their locks last to the end of the transaction, which
+    // is what keeps their definition), the snapshot is registered while it is scanned with, and
+    // the row is read before the scan ends. Keys are of the index's own column types.
+    unsafe {
+        let twin = pg_sys::table_open(shape.twin_relation, lock);
+        let index = pg_sys::index_open(shape.twin_index, lock);
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let mut keys: [pg_sys::ScanKeyData; 2] = Default::default();
+        key(&mut keys[0], 1, pg_sys::F_TEXTEQ, id.into_datum());
+        let mut count = 1;
+        if let Some(revision) = revision {
+            key(&mut keys[1], 2, pg_sys::F_BYTEAEQ, revision.to_sortable().into_datum());
+            count = 2;
+        }
+        let scan =
+            pg_sys::systable_beginscan_ordered(twin, index, snapshot, count, keys.as_mut_ptr());
+        let tuple = pg_sys::systable_getnext_ordered(
+            scan,
+            pg_sys::ScanDirection::BackwardScanDirection,
+        );
+        let out = (!tuple.is_null()).then(|| read(&Cells::of(tuple, (*twin).rd_att)));
+        pg_sys::systable_endscan_ordered(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+        out
+    }
+}
+
+/// `_id` and `_rev` are a twin's first and second column, and its index's.
+unsafe fn key(
+    entry: &mut pg_sys::ScanKeyData,
+    number: i16,
+    equal: u32,
+    value: Option<pg_sys::Datum>,
+) {
+    let value = value.unwrap_or(pg_sys::Datum::from(0));
+    // SAFETY: ScanKeyInit fills the entry; its collation is "C", as the column's.
+    unsafe {
+        pg_sys::ScanKeyInit(
+            entry,
+            number,
+            pg_sys::BTEqualStrategyNumber as u16,
+            pg_sys::Oid::from_u32(equal).into(),
+            value,
+        );
+    }
+}
+
+/// The leaves of a record, highest first, each with whether it deletes.
+pub fn leaves(shape: &Shape, id: &str) -> Vec<(RevisionId, bool)> {
+    let sql = format!(
+        "select h._rev, h._deleted from {twin} h
+          where h._id = $1 and not h._stub and not exists (
+                select from {twin} c where c._id = h._id and c._prev = h._rev)
+          order by h._rev desc",
+        twin = shape.twin
+    );
+    role::as_owner(shape.owner, || {
+        spi::rows(&sql, &[spi::text(id)], |row| {
+            (row::read_revision(&row.need::<Vec<u8>>(1)), row.need(2))
+        })
+    })
+}
+
+/// The winner among leaves that come highest first (DESIGN.md section 3).
+pub fn winner(leaves: &[(RevisionId, bool)]) -> Option<&(RevisionId, bool)> {
+    leaves.iter().find(|(_, deleted)| !deleted).or(leaves.first())
+}
+
+/// The revision that a row's revision was made from. A row doesn't say; but the hash covers it, so
+/// the one candidate that gives the same hash is it.
+pub fn parent(
+    shape: &Shape,
+    id: &str,
+    revision: &RevisionId,
+    attributes: &Attributes,
+) -> Result<Option<(RevisionId, Extra)>, Error> {
+    if revision.generation() == 1 {
+        return Ok(None);
+    }
+    let sql = format!(
+        "select h._rev from {} h where h._id = $1 and generation(h._rev) = $2",
+        shape.twin
+    );
+    let args = [spi::text(id), spi::int8(revision.generation() as i64 - 1)];
+    let candidates = role::as_owner(shape.owner, || {
+        spi::rows(&sql, &args, |row| row::read_revision(&row.need::<Vec<u8>>(1)))
+    });
+    for candidate in candidates {
+        let kept = carried_from(shape, id, &candidate, attributes)?;
+        let mut whole = attributes.clone();
+        kept.lay_over(&mut whole);
+        if RevisionId::of(id, Some(&candidate), false, &whole) == *revision {
+            return Ok(Some((candidate, kept)));
+        }
+    }
+    Err(Error::Internal(format!(
+        "record {id:?}: the parent of {revision} is not in the history"
+    )))
+}
+
+/// What a row with these attributes keeps of a revision's `_extra`; nothing of a tombstone's.
+fn carried_from(
+    shape: &Shape,
+    id: &str,
+    revision: &RevisionId,
+    attributes: &Attributes,
+) -> Result<Extra, Error> {
+    let carried = with_revision(shape, id, revision, |cells| {
+        let Some(json) = cells.get::<pgrx::JsonB>("_extra") else {
+            return Ok(Extra::default());
+        };
+        if cells.get::<bool>("_deleted").unwrap_or(false) {
+            return Ok(Extra::default());
+        }
+        let changed = |name: &str| {
+            let column = shape.attribute(name);
+            let before = column.and_then(|column| cells.named(name, &column.codec));
+            before.as_ref() != attributes.get(name)
+        };
+        Ok(Extra::read(&json.0)?.carried(shape, changed))
+    });
+    carried.unwrap_or_else(|| Ok(Extra::default()))
+}

@@ -1,0 +1,49 @@
+//! The Postgres extension `godwit`: history twins, revision hashes, reconciliation. Table of contents.
+
+#![allow(clippy::needless_pass_by_value)] // pgrx hands arguments over by value
+
+::pgrx::pg_module_magic!(name, version);
+
+// What a row says.
+mod calendar;
+mod codec;
+mod derive;
+mod extra;
+mod revision_type;
+mod row;
+mod shape;
+
+// From plain SQL to the history, and from the history to the table.
+mod capture;
+mod expected;
+mod history;
+mod reconcile;
+mod sequence;
+mod stamp;
+mod trigger;
+mod twin;
+
+// What callers ask for.
+mod catalog;
+mod changes;
+mod put;
+mod put_revisions;
+mod read;
+mod rejected;
+
+// The ground that all of it stands on.
+mod error;
+mod rights;
+mod role;
+mod settings;
+mod spi;
+mod subtransaction;
+
+::pgrx::extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+::pgrx::extension_sql_file!("../sql/revision.sql", name = "revision", requires = ["schema"]);
+::pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", requires = ["revision"]);
+::pgrx::extension_sql_file!("../sql/internal.sql", name = "internal", requires = ["catalog"]);
+::pgrx::extension_sql_file!("../sql/track.sql", name = "track", requires = ["internal"]);
+::pgrx::extension_sql_file!("../sql/records.sql", name = "records", requires = ["track"]);
+::pgrx::extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["records"]);
+::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["changes"]);

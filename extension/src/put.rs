@@ -1,0 +1,236 @@
+//! In charge of `godwit.put`: a local edit of one record.
+
+use pgrx::JsonB;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::{Attributes, Record, RevisionId, Value};
+
+use crate::error::{Error, OrReport};
+use crate::expected;
+use crate::history;
+use crate::reconcile;
+use crate::role;
+use crate::rights::{self, Right};
+use crate::shape::{Column, Shape};
+use crate::spi;
+use crate::twin::{self, Revision};
+
+/// What happens when the edited revision is not a leaf any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnConflict {
+    Fail,
+    Branch,
+}
+
+#[pg_extern(sql = false)]
+fn _put(relation: pg_sys::Oid, record: JsonB, on_conflict: &str) -> JsonB {
+    let shape = Shape::of(relation).or_report();
+    let mode = match on_conflict {
+        "fail" => OnConflict::Fail,
+        "branch" => OnConflict::Branch,
+        other => Error::BadArgument(format!("on_conflict is 'fail' or 'branch', not {other:?}"))
+            .report(),
+    };
+    let record = read_record(&shape, record.0).or_report();
+    let right = match (record.deleted, &record.revision) {
+        (true, _) => Right::Delete,
+        (false, None) => Right::Insert,
+        (false, Some(_)) => Right::Update,
+    };
+    rights::require(&shape, &[right]).or_report();
+    if mode == OnConflict::Branch {
+        rights::refuse_row_security(&shape).or_report();
+    }
+    let _settings = shape.settings();
+    let (revision, deleted) = role::as_owner(shape.owner, || put(&shape, record.clone(), mode));
+    let mut answer = serde_json::json!({
+        "id": record.id, "table": shape.wire_name, "revision": revision.to_string(),
+    });
+    if deleted {
+        answer["deleted"] = true.into();
+    }
+    JsonB(answer)
+}
+
+/// A wire record for this table, checked as far as the record itself tells.
+pub fn read_record(shape: &Shape, json: serde_json::Value) -> Result<Record, Error> {
+    let record: Record = serde_json::from_value(json)
+        .map_err(|error| Error::BadRecord(format!("the record can't be read: {error}")))?;
+    record
+        .check()
+        .map_err(|error| Error::BadRecord(format!("record {:?}: {error}", short(&record.id))))?;
+    match &record.table {
+        Some(table) if *table != shape.wire_name => Err(Error::BadRecord(format!(
+            "record {:?} is of table {table:?}, not of {:?}",
+            short(&record.id),
+            shape.wire_name
+        ))),
+        _ => Ok(record),
+    }
+}
+
+/// As much of an id as an error message should carry.
+pub fn short(id: &str) -> String {
+    id.chars().take(80).collect()
+}
+
+fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
+    let id = record.id.clone();
+    twin::check_id(shape, &id);
+    let ids = [id.clone()];
+    reconcile::lock(shape, &ids);
+    let leaves = history::leaves(shape, &id);
+    let previous = previous(&record, &leaves, mode).or_report();
+    let attributes = whole(shape, &record, previous.as_ref());
+    let new = Revision {
+        revision: RevisionId::of(&id, previous.as_ref(), record.deleted, &attributes),
+        id,
+        previous,
+        deleted: record.deleted,
+        attributes,
+    };
+    if let Some(same) = changes_nothing(shape, &new) {
+        return (same, record.deleted);
+    }
+    let still_leaf =
+        new.previous.as_ref().is_none_or(|p| leaves.iter().any(|(leaf, _)| leaf == p));
+    let winner = history::winner(&leaves).map(|(revision, _)| revision.clone());
+    if let (false, Some(edited)) = (still_leaf, &new.previous) {
+        refuse_edited(shape, &new.id, edited, winner, mode).or_report();
+    }
+    expected::while_capturing(shape.twin_relation, || twin::insert(shape, &new));
+    reconcile::reconcile(shape, &ids);
+    if mode == OnConflict::Fail {
+        refuse_newcomers(shape, &new, &leaves, record.revision);
+    }
+    (new.revision, new.deleted)
+}
+
+/// The revision that this put is made from.
+fn previous(
+    record: &Record,
+    leaves: &[(RevisionId, bool)],
+    mode: OnConflict,
+) -> Result<Option<RevisionId>, Error> {
+    if let Some(edited) = &record.revision {
+        return Ok(Some(edited.clone()));
+    }
+    match history::winner(leaves) {
+        None if record.deleted => Err(Error::NoRecord { id: record.id.clone() }),
+        None => Ok(None),
+        Some((_, true)) if record.deleted => Err(Error::NoRecord { id: record.id.clone() }),
+        Some((tombstone, true)) => Ok(Some(tombstone.clone())),
+        Some(_) if mode == OnConflict::Branch => Ok(None),
+        Some((winner, false)) => Err(Error::Conflict {
+            id: record.id.clone(),
+            edited: None,
+            winner: winner.clone(),
+        }),
+    }
+}
+
+/// The edited revision is not a leaf: it has been edited already, or was never seen here.
+fn refuse_edited(
+    shape: &Shape,
+    id: &str,
+    edited: &RevisionId,
+    winner: Option<RevisionId>,
+    mode: OnConflict,
+) -> Result<(), Error> {
+    let id = id.to_owned();
+    let known = history::with_revision(shape, &id, edited, |_| ()).is_some();
+    match winner {
+        Some(winner) if known && mode == OnConflict::Fail => {
+            Err(Error::Conflict { id, edited: Some(edited.clone()), winner })
+        }
+        Some(_) if known => Ok(()),
+        _ => Err(Error::UnknownRevision { id, revision: edited.clone() }),
+    }
+}
+
+/// The revision that is there already: the same put sent twice, or an edit that changes nothing.
+fn changes_nothing(shape: &Shape, new: &Revision) -> Option<RevisionId> {
+    let body = |revision: &RevisionId| {
+        let read = |cells: &crate::row::Cells| {
+            let stub = cells.get::<bool>("_stub").unwrap_or(false);
+            let deleted = cells.get::<bool>("_deleted").unwrap_or(false);
+            (stub, deleted, twin::attributes(shape, cells).or_report())
+        };
+        history::with_revision(shape, &new.id, revision, read)
+    };
+    if body(&new.revision).is_some_and(|(stub, ..)| !stub) {
+        return Some(new.revision.clone());
+    }
+    let previous = new.previous.as_ref()?;
+    let (stub, deleted, attributes) = body(previous)?;
+    let same = !stub && !deleted && !new.deleted && attributes == new.attributes;
+    same.then(|| previous.clone())
+}
+
+/// Two puts of a new record at the same time have no row to wait at; the second to write the table
+/// finds the first one's leaf there now, and is told so as if it had come later.
+fn refuse_newcomers(
+    shape: &Shape,
+    new: &Revision,
+    before: &[(RevisionId, bool)],
+    edited: Option<RevisionId>,
+) {
+    let after = history::leaves(shape, &new.id);
+    let newcomer = after.iter().find(|leaf| {
+        !leaf.1 && leaf.0 != new.revision && !before.iter().any(|(old, _)| *old == leaf.0)
+    });
+    if let Some((winner, _)) = newcomer {
+        Error::Conflict { id: new.id.clone(), edited, winner: winner.clone() }.report()
+    }
+}
+
+/// The attributes as the table will have them: each in its column's own form, and those that the
+/// put doesn't name from the edited revision, or from the column's default in a new record.
+fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> Attributes {
+    let mut attributes = record.attributes.clone();
+    let edited = record.revision.as_ref().and(previous).and_then(|revision| {
+        history::with_revision(shape, &record.id, revision, |cells| {
+            twin::attributes(shape, cells).or_report()
+        })
+    });
+    let parts = twin::key_parts(shape, &record.id);
+    for column in shape.attribute_columns() {
+        let key = shape.key_columns().position(|key| key.name == column.name);
+        let value = match (attributes.get(&column.name), key) {
+            (Some(value), _) => as_stored(column, value),
+            (None, _) if record.deleted => continue,
+            (None, Some(place)) => as_stored(column, &Value::String(parts[place].to_string())),
+            (None, None) => match edited.as_ref().and_then(|e| e.get(&column.name)) {
+                Some(value) => value.clone(),
+                None if edited.is_some() => Value::Null,
+                None => default(column),
+            },
+        };
+        if let Some(place) = key
+            && crate::row::id_of(std::iter::once(&value)) != parts[place]
+        {
+            let said = value.wire_text().unwrap_or_default();
+            let (id, name) = (short(&record.id), &column.name);
+            Error::BadRecord(format!("record {id:?}: key attribute {name} says {said:?}")).report()
+        }
+        attributes.insert(column.name.clone(), value);
+    }
+    attributes
+}
+
+/// The value as the column gives it back.
+fn as_stored(column: &Column, value: &Value) -> Value {
+    let datum = column.codec.write(value);
+    // SAFETY: `write` has just made a datum of this codec's type.
+    unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) }
+}
+
+fn default(column: &Column) -> Value {
+    let Some(expression) = &column.default else { return Value::Null };
+    if column.generated {
+        return Value::Null;
+    }
+    let sql = format!("select ({expression})::{}", column.type_name);
+    let found = role::as_caller(|| spi::rows(&sql, &[], |row| row.value(1, &column.codec)));
+    found.into_iter().next().unwrap_or(Value::Null)
+}

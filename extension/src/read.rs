@@ -1,0 +1,266 @@
+//! In charge of reading records: one, its revisions, a page of them. All of it runs as the caller,
+//! with the caller's rights on the table and its twin.
+
+use pgrx::JsonB;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::{Record, RevisionId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, OrReport};
+use crate::row::{self, Cells};
+use crate::settings::Settings;
+use crate::shape::Shape;
+use crate::spi;
+use crate::twin;
+
+const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
+
+/// Leaves of record `h._id` in SQL: what has a body and no child.
+const IS_LEAF: &str = "not h._stub and not exists (
+    select from {twin} c where c._id = h._id and c._prev = h._rev)";
+
+/// What of a revision goes on the wire beside its attributes.
+#[derive(Clone, Copy, Default)]
+struct With {
+    revisions: bool,
+    conflicts: bool,
+}
+
+#[pg_extern(sql = false)]
+fn _get(
+    relation: pg_sys::Oid,
+    id: &str,
+    revision: Option<&str>,
+    revisions: bool,
+    conflicts: bool,
+) -> Option<JsonB> {
+    let shape = Shape::of(relation).or_report();
+    let _settings = Settings::path(PINNED_PATH);
+    let revision = revision.map(|text| parse_revision(text).or_report());
+    let condition = match &revision {
+        Some(_) => "h._rev = $2".to_owned(),
+        None => format!("$2 is null and {}", IS_LEAF.replace("{twin}", &shape.twin)),
+    };
+    let sql = format!(
+        "select h from {} h where h._id = $1 and {condition}
+          order by h._deleted, h._rev desc limit 1",
+        shape.twin
+    );
+    let args = [spi::text(id), twin::revision_arg(&shape, revision.as_ref())];
+    let with = With { revisions, conflicts };
+    spi::rows(&sql, &args, |row| wire(&shape, row, with)).into_iter().next()
+}
+
+/// The wire record of a whole row of the twin.
+#[pg_extern(sql = false)]
+fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement) -> JsonB {
+    let shape = Shape::of(relation).or_report();
+    let record = of_datum(&shape, revision.datum()).or_report();
+    JsonB(to_json(&record))
+}
+
+fn wire(shape: &Shape, row: &spi::Row, with: With) -> JsonB {
+    let mut record = of_datum(shape, row.need(1)).or_report();
+    if let (true, Some(revision)) = (with.revisions, &record.revision) {
+        record.revisions = Some(ancestry(shape, &record.id, revision));
+    }
+    if with.conflicts {
+        record.conflicts = Some(conflicts(shape, &record.id));
+    }
+    JsonB(to_json(&record))
+}
+
+fn to_json(record: &Record) -> serde_json::Value {
+    serde_json::to_value(record).unwrap_or_else(|error| {
+        Error::Internal(format!("a record can't be written: {error}")).report()
+    })
+}
+
+/// A record from a composite datum of the twin's row type, with its parent as ancestry.
+fn of_datum(shape: &Shape, datum: pg_sys::Datum) -> Result<Record, Error> {
+    // SAFETY: the callers hand over whole rows of the twin.
+    unsafe {
+        let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
+        let (cells, desc) = row::record_cells(header);
+        let record = of_cells(shape, &cells);
+        pg_sys::FreeTupleDesc(desc);
+        record
+    }
+}
+
+fn of_cells(shape: &Shape, cells: &Cells) -> Result<Record, Error> {
+    let (Some(id), Some(revision)) = (cells.get::<String>("_id"), cells.revision("_rev")) else {
+        return Err(Error::BadArgument(format!("this is not a row of {}", shape.twin)));
+    };
+    if cells.get::<bool>("_stub").unwrap_or(false) {
+        return Err(Error::Stub { id, revision });
+    }
+    let mut revisions = vec![revision.clone()];
+    revisions.extend(cells.revision("_prev"));
+    Ok(Record {
+        id,
+        table: Some(shape.wire_name.clone()),
+        revision: Some(revision),
+        deleted: cells.get::<bool>("_deleted").unwrap_or(false),
+        attributes: twin::attributes(shape, cells)?,
+        revisions: Some(revisions),
+        conflicts: None,
+    })
+}
+
+fn parse_revision(text: &str) -> Result<RevisionId, Error> {
+    RevisionId::parse(text).map_err(|error| Error::BadRecord(error.to_string()))
+}
+
+/// A revision and its ancestors, as far as they are known by name.
+fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionId> {
+    let sql = format!(
+        "with recursive line(revision) as (
+            select $2 union all
+            select h._prev from line join {} h on h._id = $1 and h._rev = line.revision
+             where h._prev is not null)
+         select revision from line",
+        shape.twin
+    );
+    let args = [spi::text(id), twin::revision_arg(shape, Some(revision))];
+    spi::rows(&sql, &args, |row| row::read_revision(&row.need::<Vec<u8>>(1)))
+}
+
+/// The leaves that are neither the winner nor tombstones, highest first.
+fn conflicts(shape: &Shape, id: &str) -> Vec<RevisionId> {
+    let sql = format!(
+        "select h._rev from {} h where h._id = $1 and not h._deleted and {}
+          order by h._rev desc offset 1",
+        shape.twin,
+        IS_LEAF.replace("{twin}", &shape.twin)
+    );
+    spi::rows(&sql, &[spi::text(id)], |row| row::read_revision(&row.need::<Vec<u8>>(1)))
+}
+
+/// Winners by the bytes of their ids: the rows of the table, as the history has them.
+#[pg_extern(sql = false)]
+fn _records(relation: pg_sys::Oid, after: Option<&str>, max: i32) -> SetOfIterator<'static, JsonB> {
+    let shape = Shape::of(relation).or_report();
+    let _settings = Settings::path(PINNED_PATH);
+    let sql = format!(
+        "select h from {twin} h join {table} t on {same} and t._rev = h._rev
+          where ($1 is null or h._id > $1) order by h._id limit $2",
+        twin = shape.twin,
+        table = shape.table,
+        same = if shape.has_id_column() {
+            "t._id = h._id".to_owned()
+        } else {
+            shape.same_key("t", "h")
+        },
+    );
+    let args = [spi::optional_text(after), spi::int8(max.into())];
+    SetOfIterator::new(spi::rows(&sql, &args, |row| {
+        let mut record = of_datum(&shape, row.need(1)).or_report();
+        record.revisions = None;
+        JsonB(to_json(&record))
+    }))
+}
+
+type Line = (
+    String,
+    Option<String>,
+    bool,
+    bool,
+    bool,
+    bool,
+    Option<i64>,
+    Option<TimestampWithTimeZone>,
+    Option<String>,
+    Option<JsonB>,
+);
+
+/// All revisions of a record, or its leaves; highest first.
+#[pg_extern(sql = false)]
+fn _history(
+    relation: pg_sys::Oid,
+    id: &str,
+    leaves_only: bool,
+) -> TableIterator<
+    'static,
+    (
+        name!(revision, String),
+        name!(previous, Option<String>),
+        name!(deleted, bool),
+        name!(stub, bool),
+        name!(winner, bool),
+        name!(leaf, bool),
+        name!(seq, Option<i64>),
+        name!(at, Option<TimestampWithTimeZone>),
+        name!(by, Option<String>),
+        name!(record, Option<JsonB>),
+    ),
+> {
+    let shape = Shape::of(relation).or_report();
+    let _settings = Settings::path(PINNED_PATH);
+    let sql = format!(
+        "select h._rev::text, h._prev::text, h._deleted, h._stub,
+                l.leaf and row_number() over (order by not l.leaf, h._deleted, h._rev desc) = 1,
+                l.leaf, h._seq, h._at, h._by, h
+           from {twin} h cross join lateral (select {is_leaf} as leaf) l
+          where h._id = $1 order by h._rev desc",
+        twin = shape.twin,
+        is_leaf = IS_LEAF.replace("{twin}", &shape.twin),
+    );
+    let lines: Vec<Line> = spi::rows(&sql, &[spi::text(id)], |row| {
+        let stub: bool = row.need(4);
+        let record = (!stub).then(|| {
+            let mut record = of_datum(&shape, row.need(10)).or_report();
+            record.revisions = None;
+            JsonB(to_json(&record))
+        });
+        let (previous, leaf) = (row.get(2), row.need(6));
+        let (seq, at, by) = (row.get(7), row.get(8), row.get(9));
+        (row.need(1), previous, row.need(3), stub, row.need(5), leaf, seq, at, by, record)
+    });
+    TableIterator::new(lines.into_iter().filter(move |line| line.5 || !leaves_only))
+}
+
+/// What of the revisions named is not here: by record id, the missing and what might be their
+/// ancestors: leaves of a lower generation than the highest that is missing.
+#[pg_extern(sql = false)]
+fn _revs_diff(relation: pg_sys::Oid, revisions: JsonB) -> JsonB {
+    let shape = Shape::of(relation).or_report();
+    let _settings = Settings::path(PINNED_PATH);
+    let asked: BTreeMap<String, Vec<RevisionId>> =
+        serde_json::from_value(revisions.0).unwrap_or_else(|error| {
+            let reason = format!("expected {{\"record id\": [\"revision\", …]}}: {error}");
+            Error::BadRecord(reason).report()
+        });
+    let sql = format!(
+        "select h._id, h._rev, {} from {} h where h._id = any ($1) and not h._stub",
+        IS_LEAF.replace("{twin}", &shape.twin),
+        shape.twin
+    );
+    let mut known: BTreeMap<String, BTreeMap<RevisionId, bool>> = BTreeMap::new();
+    let ids = spi::texts(asked.keys().map(String::as_str));
+    for (id, revision, leaf) in spi::rows(&sql, &[ids], |row| {
+        (row.need(1), row::read_revision(&row.need::<Vec<u8>>(2)), row.need(3))
+    }) {
+        known.entry(id).or_default().insert(revision, leaf);
+    }
+    let none = BTreeMap::new();
+    let mut answer = serde_json::Map::new();
+    for (id, revisions) in asked {
+        let here = known.get(&id).unwrap_or(&none);
+        let missing: BTreeSet<RevisionId> =
+            revisions.into_iter().filter(|revision| !here.contains_key(revision)).collect();
+        let Some(highest) = missing.last().map(RevisionId::generation) else { continue };
+        let ancestors: Vec<&RevisionId> = here
+            .iter()
+            .filter(|(revision, leaf)| **leaf && revision.generation() < highest)
+            .map(|(revision, _)| revision)
+            .collect();
+        let mut entry = serde_json::json!({"missing": missing});
+        if !ancestors.is_empty() {
+            entry["possible_ancestors"] = serde_json::json!(ancestors);
+        }
+        answer.insert(id, entry);
+    }
+    JsonB(answer.into())
+}

@@ -1,0 +1,224 @@
+//! In charge of making a table show the winners: the one place where sync writes it.
+//!
+//! The rows of the records at hand are locked first, so that two sessions that add revisions of
+//! one record elect one after the other; a record without a row has nothing to lock, and there the
+//! table's own key decides who comes second, and that one elects again. Every look is at the
+//! newest snapshot. The twin is read as its owner; the table is written as the caller.
+
+use pgrx::pg_sys;
+use revision::RevisionId;
+use std::collections::BTreeMap;
+
+use crate::error::{Error, OrReport};
+use crate::expected;
+use crate::role;
+use crate::row;
+use crate::shape::{Column, Shape};
+use crate::spi::{self, Arg};
+use crate::trigger;
+use crate::twin;
+
+trigger::entry!(godwit_reconcile, pg_finfo_godwit_reconcile, reconcile_added);
+
+/// How often an election is repeated when the table has moved meanwhile. Each round needs another
+/// session to have committed a change to the same record between two statements of ours.
+const ROUNDS_MAX: usize = 8;
+
+fn reconcile_added(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
+    // SAFETY: Postgres hands a trigger its relation.
+    let relation = unsafe { (*(*trigger).tg_relation).rd_id };
+    if expected::is_capturing(relation) {
+        return trigger::nothing();
+    }
+    if let Some(shape) = Shape::of_twin(relation).or_report() {
+        let sql = "select distinct _id from godwit_new";
+        let ids: Vec<String> = spi::rows_in_trigger(trigger, sql, &[], |row| row.need(1));
+        reconcile(&shape, &ids);
+    }
+    trigger::nothing()
+}
+
+/// A record whose row is not what its winner says.
+struct Due {
+    id: String,
+    /// The winner, if it is to be shown.
+    shows: Option<RevisionId>,
+    has_row: bool,
+}
+
+/// Elects the winners of these records anew and brings the table after them.
+pub fn reconcile(shape: &Shape, ids: &[String]) {
+    let _settings = shape.settings();
+    role::as_owner(shape.owner, || lock(shape, ids));
+    for round in 0..ROUNDS_MAX {
+        let due = role::as_owner(shape.owner, || due(shape, ids));
+        if due.is_empty() {
+            return;
+        }
+        role::as_owner(shape.owner, || write(shape, &due, round));
+    }
+    if let Some(left) = role::as_owner(shape.owner, || due(shape, ids)).into_iter().next() {
+        Error::NotShown { table: shape.wire_name.clone(), id: left.id }.report()
+    }
+}
+
+/// Locks the rows that these records have in the table, in the order of their ids.
+pub fn lock(shape: &Shape, ids: &[String]) {
+    let sql = format!(
+        "select 1 from {keys} join {table} t on {same} order by k.id for update of t",
+        keys = keys(shape),
+        table = shape.table,
+        same = same_key(shape),
+    );
+    spi::run(&sql, &key_args(shape, ids));
+}
+
+fn due(shape: &Shape, ids: &[String]) -> Vec<Due> {
+    let sql = format!(
+        "select k.id, case when not w._deleted then w._rev end, t._rev is not null
+           from {keys}
+           left join lateral (
+                select h._rev, h._deleted from {twin} h
+                 where h._id = k.id and not h._stub and not exists (
+                       select from {twin} c where c._id = h._id and c._prev = h._rev)
+                 order by h._deleted, h._rev desc limit 1) w on true
+           left join {table} t on {same}
+          where t._rev is distinct from case when not w._deleted then w._rev end
+          order by k.id",
+        keys = keys(shape),
+        twin = shape.twin,
+        table = shape.table,
+        same = same_key(shape),
+    );
+    spi::rows(&sql, &key_args(shape, ids), |row| Due {
+        id: row.need(1),
+        shows: row.get::<Vec<u8>>(2).map(|bytes| row::read_revision(&bytes)),
+        has_row: row.need(3),
+    })
+}
+
+fn write(shape: &Shape, due: &[Due], round: usize) {
+    let gone: Vec<String> =
+        due.iter().filter(|due| due.shows.is_none()).map(|due| due.id.clone()).collect();
+    if !gone.is_empty() {
+        let sql = format!(
+            "delete from {table} t using {keys} where {same}",
+            table = shape.table,
+            keys = keys(shape),
+            same = same_key(shape),
+        );
+        let args = key_args(shape, &gone);
+        role::as_caller(|| spi::run(&sql, &args));
+    }
+    show(shape, due.iter().filter(|due| due.has_row), &update_sql(shape));
+    show(shape, due.iter().filter(|due| !due.has_row), &insert_sql(shape, round));
+}
+
+/// Writes the winners of some records to the table in one statement.
+fn show<'a>(shape: &Shape, due: impl Iterator<Item = &'a Due>, sql: &str) {
+    let winners: BTreeMap<String, RevisionId> =
+        due.filter_map(|due| Some((due.id.clone(), due.shows.clone()?))).collect();
+    if winners.is_empty() {
+        return;
+    }
+    let rows = rows_of(shape, &winners);
+    expected::while_writing(shape.relation, winners, || {
+        role::as_caller(|| spi::run(sql, &[rows]))
+    });
+}
+
+/// The table's rows as these revisions have them, as one array of the table's row type: the caller
+/// may have no right to read the twin itself.
+fn rows_of(shape: &Shape, winners: &BTreeMap<String, RevisionId>) -> Arg {
+    let members: Vec<String> = shape
+        .in_order()
+        .map(|column| match column {
+            None => "h._rev".to_owned(),
+            Some(column) if column.name == "_id" => "h._id".to_owned(),
+            Some(column) if column.generated => "null".to_owned(),
+            Some(column) => format!("h.{}", column.quoted),
+        })
+        .collect();
+    let sql = format!(
+        "select pg_catalog.array_agg(row({members})::{table})
+           from unnest($1, $2) k(id, revision)
+           join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision",
+        members = members.join(", "),
+        table = shape.table,
+        twin = shape.twin,
+    );
+    let revisions: Vec<String> = winners.values().map(RevisionId::to_string).collect();
+    let args = [
+        spi::texts(winners.keys().map(String::as_str)),
+        spi::texts(revisions.iter().map(String::as_str)),
+    ];
+    let found = spi::rows(&sql, &args, |row| row.carry_out(1));
+    found.into_iter().next().unwrap_or_else(|| {
+        Error::Internal(format!("the winners of {} have no rows", shape.table)).report()
+    })
+}
+
+fn update_sql(shape: &Shape) -> String {
+    let set: Vec<String> = shape
+        .attribute_columns()
+        .filter(|column| !column.identity_always && column.equals.is_empty())
+        .map(|column| format!("{0} = s.{0}, ", column.quoted))
+        .collect();
+    format!(
+        "update {table} t set {set} _rev = s._rev from pg_catalog.unnest($1) s where {same}",
+        table = shape.table,
+        set = set.concat(),
+        same = shape.same_key("t", "s"),
+    )
+}
+
+/// The first try steps back from a row that another session has just inserted; the next election
+/// sees it. Later tries let a unique constraint speak for itself.
+fn insert_sql(shape: &Shape, round: usize) -> String {
+    let names: Vec<&str> = shape
+        .columns
+        .iter()
+        .filter(|column| !column.generated)
+        .map(|column| column.quoted.as_str())
+        .collect();
+    format!(
+        "insert into {table} ({names}, _rev) overriding system value
+         select s.{values}, s._rev from pg_catalog.unnest($1) s {again}",
+        table = shape.table,
+        names = names.join(", "),
+        values = names.join(", s."),
+        again = if round == 0 { "on conflict do nothing" } else { "" },
+    )
+}
+
+/// `unnest(…) k(id, p1, p2 …)`: record ids with the texts that their keys are made of.
+pub fn keys(shape: &Shape) -> String {
+    let count = shape.key.len() + 1;
+    let args: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
+    let parts: Vec<String> = (1..count).map(|number| format!(", p{number}")).collect();
+    format!("pg_catalog.unnest({}) k(id{})", args.join(", "), parts.concat())
+}
+
+pub fn key_args(shape: &Shape, ids: &[String]) -> Vec<Arg> {
+    let parts: Vec<Vec<String>> = ids
+        .iter()
+        .map(|id| twin::key_parts(shape, id).iter().map(|part| part.to_string()).collect())
+        .collect();
+    let mut args = vec![spi::texts(ids.iter().map(String::as_str))];
+    for place in 0..shape.key.len() {
+        args.push(spi::texts(parts.iter().map(|parts| parts[place].as_str())));
+    }
+    args
+}
+
+/// Whether table row `t` is the one that the key texts of `k` name.
+pub fn same_key(shape: &Shape) -> String {
+    let parts: Vec<String> = shape
+        .key_columns()
+        .enumerate()
+        .map(|(place, Column { quoted, equals, type_name, .. })| {
+            format!("t.{quoted} {equals} k.p{}::{type_name}", place + 1)
+        })
+        .collect();
+    parts.join(" and ")
+}

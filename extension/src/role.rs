@@ -1,0 +1,91 @@
+//! In charge of who a statement runs as: the table's owner for the twin, the caller for the table.
+//!
+//! An app may have INSERT on a table and no right on its twin; its write still makes a revision.
+//! So the twin is written as the table's owner, the way referential integrity triggers work, with
+//! the search path pinned: whatever schema the caller has put first, no operator of its own runs
+//! with the owner's rights. What reconciliation does to the table itself runs as the caller again,
+//! with the caller's own search path, so that privileges, policies and triggers hold.
+
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::ffi::{CStr, CString};
+
+use crate::settings::Settings;
+
+const PINNED_PATH: &CStr = c"pg_catalog, godwit, pg_temp";
+const SEARCH_PATH: &CStr = c"search_path";
+
+#[derive(Clone)]
+struct Caller {
+    user: pg_sys::Oid,
+    context: i32,
+    path: CString,
+}
+
+thread_local! {
+    /// Who called, while the owner's statements run; empty when nobody has been switched.
+    static CALLER: RefCell<Option<Caller>> = const { RefCell::new(None) };
+}
+
+/// Puts user and caller back however the closure ends.
+struct Restore {
+    user: pg_sys::Oid,
+    context: i32,
+    caller: Option<Caller>,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // SAFETY: the pair was read from Postgres when the switch was made.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+        CALLER.set(self.caller.take());
+    }
+}
+
+fn current() -> (pg_sys::Oid, i32) {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: writes the two out parameters.
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+    (user, context)
+}
+
+/// Runs `work` as `owner` under a pinned search path.
+pub fn as_owner<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    let (user, context) = current();
+    let before = CALLER.with_borrow(Clone::clone);
+    let caller = before.clone().unwrap_or_else(|| Caller { user, context, path: search_path() });
+    let _settings = Settings::path(PINNED_PATH);
+    let _restore = Restore { user, context, caller: before };
+    CALLER.set(Some(caller));
+    let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
+    // SAFETY: `Restore` puts it back, and so does the abort of a (sub)transaction.
+    unsafe { pg_sys::SetUserIdAndSecContext(owner, context | flags as i32) };
+    work()
+}
+
+/// Runs `work` as whoever called before `as_owner` switched.
+pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
+    let Some(caller) = CALLER.with_borrow(Clone::clone) else {
+        return work();
+    };
+    let (user, context) = current();
+    let _settings = Settings::path(&caller.path);
+    let _restore = Restore { user, context, caller: Some(caller.clone()) };
+    CALLER.set(None);
+    // SAFETY: as in `as_owner`.
+    unsafe { pg_sys::SetUserIdAndSecContext(caller.user, caller.context) };
+    work()
+}
+
+/// The role that a revision made now is made by.
+pub fn author() -> pg_sys::Oid {
+    CALLER.with_borrow(|caller| caller.as_ref().map(|caller| caller.user)).unwrap_or(current().0)
+}
+
+fn search_path() -> CString {
+    // SAFETY: the option exists, and the string is copied at once.
+    unsafe {
+        let path = pg_sys::GetConfigOption(SEARCH_PATH.as_ptr(), false, false);
+        CStr::from_ptr(path).to_owned()
+    }
+}

@@ -1,0 +1,198 @@
+//! In charge of rows as Postgres holds them: reading columns, forming changed tuples.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::{Attributes, RevisionId, Value};
+use std::ffi::CStr;
+
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::shape::{Column, Shape};
+
+/// A tuple taken apart.
+pub struct Cells {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+    pub desc: pg_sys::TupleDesc,
+}
+
+/// The attribute of a descriptor at a position counted from 0.
+///
+/// # Safety
+/// The descriptor must be valid and have more than `at` attributes.
+pub unsafe fn attribute<'a>(
+    desc: pg_sys::TupleDesc,
+    at: usize,
+) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: the caller vouches for descriptor and position.
+    unsafe { (*desc).attrs.as_slice((*desc).natts as usize).get_unchecked(at) }
+}
+
+impl Cells {
+    /// # Safety
+    /// The tuple must be of the descriptor.
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, desc: pg_sys::TupleDesc) -> Cells {
+        // SAFETY: the vectors have room for every attribute.
+        unsafe {
+            let count = (*desc).natts as usize;
+            let mut values = vec![pg_sys::Datum::from(0); count];
+            let mut nulls = vec![true; count];
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            Cells { values, nulls, desc }
+        }
+    }
+
+    /// The value of a table's own column, in a row of that table.
+    pub fn value(&self, column: &Column) -> Value {
+        let at = column.number as usize - 1;
+        // SAFETY: the shape was read for this table, and is forgotten when it changes.
+        unsafe { column.codec.read(self.values[at], self.nulls[at]) }
+    }
+
+    /// The value of the column of this name, read as `codec` says.
+    pub fn named(&self, name: &str, codec: &Codec) -> Option<Value> {
+        let at = self.position(name)?;
+        // SAFETY: the descriptor tells the type, which for a twin is the codec's base type.
+        unsafe {
+            let found = attribute(self.desc, at);
+            let same = pg_sys::getBaseType(codec.type_oid) == found.atttypid;
+            let codec = if same { codec } else { &Codec::of(found.atttypid, found.atttypmod) };
+            Some(codec.read(self.values[at], self.nulls[at]))
+        }
+    }
+
+    /// The datum of a column; null and no such column are `None`.
+    pub fn datum(&self, name: &str) -> Option<pg_sys::Datum> {
+        let at = self.position(name)?;
+        (!self.nulls[at]).then_some(self.values[at])
+    }
+
+    /// A column of a type that Rust has, by its name.
+    pub fn get<T: FromDatum>(&self, name: &str) -> Option<T> {
+        let at = self.position(name)?;
+        // SAFETY: only asked for Godwit's own columns, whose types are fixed.
+        unsafe { T::from_datum(self.values[at], self.nulls[at]) }
+    }
+
+    /// A column of type godwit.revision.
+    pub fn revision(&self, name: &str) -> Option<RevisionId> {
+        self.get::<Vec<u8>>(name).map(|bytes| read_revision(&bytes))
+    }
+
+    pub fn revision_at(&self, number: i16) -> Option<RevisionId> {
+        let at = number as usize - 1;
+        // SAFETY: only asked for `_rev`, whose stored form is a varlena.
+        let bytes = unsafe { <Vec<u8>>::from_datum(self.values[at], self.nulls[at]) };
+        bytes.map(|bytes| read_revision(&bytes))
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        // SAFETY: positions stay below the descriptor's count.
+        unsafe {
+            (0..(*self.desc).natts as usize).find(|at| {
+                let attribute = attribute(self.desc, *at);
+                !attribute.attisdropped
+                    && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes()
+                        == name.as_bytes()
+            })
+        }
+    }
+}
+
+/// A revision id from the form in which it is stored.
+pub fn read_revision(bytes: &[u8]) -> RevisionId {
+    RevisionId::from_sortable(bytes).unwrap_or_else(|error| {
+        Error::Internal(format!("a stored revision id can't be read: {error}")).report()
+    })
+}
+
+/// Names and values of a composite datum's living attributes, in order.
+///
+/// # Safety
+/// The header must be that of a detoasted composite datum.
+pub unsafe fn read_record(header: pg_sys::HeapTupleHeader) -> Vec<(String, Value)> {
+    // SAFETY: the header names its own type, and the descriptor is released after use.
+    unsafe {
+        let (cells, desc) = record_cells(header);
+        let members = (0..(*desc).natts as usize)
+            .filter(|at| !attribute(desc, *at).attisdropped)
+            .map(|at| {
+                let attribute = attribute(desc, at);
+                let name = CStr::from_ptr(attribute.attname.data.as_ptr());
+                let codec = Codec::of(attribute.atttypid, attribute.atttypmod);
+                let value = codec.read(cells.values[at], cells.nulls[at]);
+                (name.to_string_lossy().into_owned(), value)
+            })
+            .collect();
+        pg_sys::FreeTupleDesc(desc);
+        members
+    }
+}
+
+/// Takes a composite datum apart; the descriptor is the caller's to free.
+///
+/// # Safety
+/// As for `read_record`.
+pub unsafe fn record_cells(header: pg_sys::HeapTupleHeader) -> (Cells, pg_sys::TupleDesc) {
+    // SAFETY: a composite datum's header holds its type, typmod and length.
+    unsafe {
+        let fields = (*header).t_choice.t_datum;
+        let desc = pg_sys::lookup_rowtype_tupdesc_copy(fields.datum_typeid, fields.datum_typmod);
+        let mut tuple = pg_sys::HeapTupleData {
+            t_len: (fields.datum_len_ as u32) >> 2,
+            t_self: Default::default(),
+            t_tableOid: pg_sys::InvalidOid,
+            t_data: header,
+        };
+        (Cells::of(&mut tuple, desc), desc)
+    }
+}
+
+/// The record id of a row: its key's text, or the JSON array of texts.
+pub fn id_of<'a>(parts: impl Iterator<Item = &'a Value>) -> String {
+    let mut texts: Vec<String> =
+        parts.map(|part| part.wire_text().unwrap_or_else(|| part.to_wire().to_string())).collect();
+    match texts.len() {
+        1 => texts.remove(0),
+        _ => serde_json::Value::from(texts).to_string(),
+    }
+}
+
+impl Shape {
+    /// The record id of a row of the table.
+    pub fn id(&self, cells: &Cells) -> String {
+        let values: Vec<Value> = self.key_columns().map(|column| cells.value(column)).collect();
+        id_of(values.iter())
+    }
+
+    /// The attributes of a row of the table.
+    pub fn row_attributes(&self, cells: &Cells) -> Attributes {
+        self.attribute_columns().map(|column| (column.name.clone(), cells.value(column))).collect()
+    }
+}
+
+/// The tuple with some columns changed; `None` is null.
+///
+/// # Safety
+/// The tuple must be of the descriptor, and each datum of its column's type.
+pub unsafe fn with_columns(
+    tuple: pg_sys::HeapTuple,
+    desc: pg_sys::TupleDesc,
+    changes: &[(i16, Option<pg_sys::Datum>)],
+) -> pg_sys::HeapTuple {
+    let mut numbers: Vec<i32> = changes.iter().map(|(number, _)| i32::from(*number)).collect();
+    let mut values: Vec<pg_sys::Datum> =
+        changes.iter().map(|(_, datum)| datum.unwrap_or(pg_sys::Datum::from(0))).collect();
+    let mut nulls: Vec<bool> = changes.iter().map(|(_, datum)| datum.is_none()).collect();
+    // SAFETY: the three vectors have one entry for each change.
+    unsafe {
+        pg_sys::heap_modify_tuple_by_cols(
+            tuple,
+            desc,
+            numbers.len() as i32,
+            numbers.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+        )
+    }
+}

@@ -1,0 +1,205 @@
+//! In charge of the change stream's numbers: handing them out, and how far a reader may go.
+//!
+//! Numbers are drawn before a transaction commits, so a reader that takes all it sees may step over
+//! one that commits later. Therefore a transaction, before its first number, reads the sequence's
+//! last value L and takes a shared advisory lock whose key is L: all its numbers are above L. A
+//! reader reads the last value M, then the keys of the locks that are held, then takes its
+//! snapshot, and reads up to the least of them. Locks are released after a commit is visible, so
+//!
+//! - a writer that holds its lock is seen, and the reader stops at its L, below all its numbers;
+//! - a writer that has read L but not yet locked will draw above M;
+//! - a writer whose lock is gone has committed, and the snapshot, being later, sees it;
+//! - a prepared transaction keeps its locks without a backend;
+//! - a savepoint that is rolled back takes its lock with it, and the next number locks again.
+
+use pgrx::pg_sys;
+use pgrx::{direct_function_call, prelude::*};
+use std::cell::Cell;
+
+use crate::error::Error;
+use crate::role;
+use crate::settings::Settings;
+use crate::spi;
+
+/// Advisory lock keys of ours have these top 11 bits, which leaves 53 for a number: those that
+/// JavaScript can hold. ("gwt" modulo 2^10, below the sign bit.)
+const LOCK_SPACE: i64 = 0x177 << 53;
+const NUMBER_MAX: i64 = (1 << 53) - 1;
+
+/// A new incarnation continues at the clock's milliseconds since 1970 times this: above anything
+/// that an older one can have handed out at under a million changes a second, and below 2^53 until
+/// the year 2248.
+const NUMBERS_A_MILLISECOND: i64 = 1024;
+
+thread_local! {
+    static LOCK: Cell<Option<i64>> = const { Cell::new(None) };
+    static INCARNATION_KNOWN: Cell<bool> = const { Cell::new(false) };
+    static SEQUENCE: Cell<Option<(pg_sys::Oid, pg_sys::Oid)>> = const { Cell::new(None) };
+}
+
+/// The next number; the lock is taken where this (sub)transaction doesn't hold it.
+#[pg_extern(sql = false)]
+fn _next_sequence() -> i64 {
+    let (sequence, owner) = sequence();
+    if !INCARNATION_KNOWN.get() {
+        role::as_owner(owner, || renew_incarnation(sequence));
+        INCARNATION_KNOWN.set(true);
+    }
+    if !LOCK.get().is_some_and(is_held) {
+        let key = LOCK_SPACE | last_value(sequence, owner);
+        let args = [key.into_datum()];
+        // SAFETY: the built-in function with its one argument.
+        unsafe { direct_function_call::<()>(pg_sys::pg_advisory_xact_lock_shared_int8, &args) };
+        LOCK.set(Some(key));
+    }
+    role::as_owner(owner, || {
+        // SAFETY: as above.
+        let next =
+            unsafe { direct_function_call::<i64>(pg_sys::nextval_oid, &[sequence.into_datum()]) };
+        next.unwrap_or_else(|| Error::Internal("the change sequence gave no number".into()).report())
+    })
+}
+
+/// The role that wrote or writes what is being written: the JWT's subject, else the SQL role.
+#[pg_extern(sql = false)]
+fn _author() -> String {
+    let sql = "select coalesce(
+        nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub',
+        pg_catalog.pg_get_userbyid($1)::text)";
+    let found = spi::rows(sql, &[spi::oid(role::author())], |row| row.need(1));
+    found.into_iter().next().unwrap_or_default()
+}
+
+fn is_held(key: i64) -> bool {
+    // SAFETY: the tag is filled as SET_LOCKTAG_ADVISORY in storage/lock.h does for one bigint key.
+    unsafe {
+        let tag = pg_sys::LOCKTAG {
+            locktag_field1: pg_sys::MyDatabaseId.to_u32(),
+            locktag_field2: (key >> 32) as u32,
+            locktag_field3: key as u32,
+            locktag_field4: 1,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+            locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+        };
+        pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as pg_sys::LOCKMODE)
+    }
+}
+
+fn last_value(sequence: pg_sys::Oid, owner: pg_sys::Oid) -> i64 {
+    role::as_owner(owner, || {
+        // SAFETY: the built-in function with its one argument; null before the first number.
+        let last = unsafe {
+            direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[sequence.into_datum()])
+        };
+        last.unwrap_or(0)
+    })
+}
+
+/// The sequence and its owner, by name: once per backend, again when it is gone.
+fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
+    if let Some(found) = SEQUENCE.get() {
+        // SAFETY: a cached catalog look-up.
+        if !unsafe { pg_sys::get_rel_name(found.0) }.is_null() {
+            return found;
+        }
+    }
+    let sql = "select c.oid, c.relowner from pg_catalog.pg_class c
+                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                where n.nspname = 'godwit' and c.relname = 'change_sequence'";
+    let _settings = Settings::path(c"pg_catalog, pg_temp");
+    let found = spi::rows(sql, &[], |row| (row.need(1), row.need(2)));
+    let Some(found) = found.first().copied() else {
+        Error::Internal("godwit.change_sequence is not there".into()).report()
+    };
+    INCARNATION_KNOWN.set(false);
+    SEQUENCE.set(Some(found));
+    found
+}
+
+/// Where this database is not what it last knew itself to be (restored, promoted, copied), numbers
+/// may have been handed out that it doesn't remember: the sequence moves past them.
+fn renew_incarnation(sequence: pg_sys::Oid) {
+    // SAFETY: reads what shared memory holds since the server started.
+    let (system, timeline, database) = unsafe {
+        (
+            pg_sys::GetSystemIdentifier() as i64,
+            pg_sys::GetWALInsertionTimeLine() as i64,
+            i64::from(pg_sys::MyDatabaseId.to_u32()),
+        )
+    };
+    let args = [spi::int8(system), spi::int8(timeline), spi::int8(database)];
+    let known = "select 1 from (
+            select * from godwit.incarnation order by number desc limit 1) i
+          where i.system_identifier = $1 and i.timeline = $2 and i.database = $3";
+    if spi::run(known, &args) > 0 {
+        return;
+    }
+    spi::run("lock table godwit.incarnation in share row exclusive mode", &[]);
+    if spi::run(known, &args) > 0 {
+        return;
+    }
+    let first = spi::run("select 1 from godwit.incarnation limit 1", &[]) == 0;
+    if !first {
+        let jump = format!(
+            "select pg_catalog.setval({}::oid::regclass, greatest(last_value, least({NUMBER_MAX},
+                (extract(epoch from clock_timestamp()) * 1000)::bigint * {NUMBERS_A_MILLISECOND})))
+               from godwit.change_sequence",
+            sequence.to_u32()
+        );
+        spi::run(&jump, &[]);
+    }
+    spi::run(
+        "insert into godwit.incarnation (system_identifier, timeline, database, after)
+         select $1, $2, $3, case when s.is_called then s.last_value else 0 end
+           from godwit.change_sequence s",
+        &args,
+    );
+}
+
+/// How far a reader may go now: everything up to here has committed or never will.
+pub fn horizon() -> i64 {
+    // SAFETY: reads a flag in shared memory.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        Error::NotSupported(
+            "the change stream is read on the primary: a standby can't see who is still writing"
+                .into(),
+        )
+        .report()
+    }
+    let (sequence, owner) = sequence();
+    let last = last_value(sequence, owner);
+    let sql = "select least($1, min(((classid::int8 << 32) | objid::int8) & $2))
+                 from pg_catalog.pg_locks
+                where locktype = 'advisory' and objsubid = 1
+                  and database = (select oid from pg_catalog.pg_database
+                                   where datname = pg_catalog.current_database())
+                  and (((classid::int8 << 32) | objid::int8) & ~$2) = $3";
+    let args = [spi::int8(last), spi::int8(NUMBER_MAX), spi::int8(LOCK_SPACE)];
+    spi::rows(sql, &args, |row| row.need(1)).first().copied().unwrap_or(last)
+}
+
+#[pg_extern(sql = false)]
+fn _horizon() -> i64 {
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    horizon()
+}
+
+/// Waits until everything that a snapshot taken before can have seen is on disk: with
+/// `synchronous_commit = off` a crash could take back what a reader was shown.
+pub fn flush() {
+    // SAFETY: flushing up to the insert position is what a commit does. A position just behind a
+    // page's header has nothing on that page yet: what is written ends where the page begins.
+    unsafe {
+        let position = pg_sys::GetXLogInsertRecPtr();
+        let in_page = position % u64::from(pg_sys::XLOG_BLCKSZ);
+        let in_segment = position % (pg_sys::wal_segment_size as u64);
+        let first_of_segment = in_segment < u64::from(pg_sys::XLOG_BLCKSZ);
+        let header = if first_of_segment {
+            size_of::<pg_sys::XLogLongPageHeaderData>()
+        } else {
+            size_of::<pg_sys::XLogPageHeaderData>()
+        } as u64;
+        let written = if in_page <= header { position - in_page } else { position };
+        pg_sys::XLogFlush(written);
+    }
+}

@@ -1,0 +1,63 @@
+//! In charge of the settings under which values are printed and read, whatever the session has.
+
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// What docs/canonical.md fixes for types that travel as their output text.
+const FIXED: &[(&CStr, &CStr)] = &[
+    (c"DateStyle", c"ISO, YMD"),
+    (c"TimeZone", c"UTC"),
+    (c"IntervalStyle", c"iso_8601"),
+    (c"extra_float_digits", c"1"),
+    (c"bytea_output", c"hex"),
+    (c"lc_monetary", c"C"),
+    (c"search_path", c"pg_catalog, pg_temp"),
+];
+
+/// Settings that hold until this is dropped. On an error Postgres itself takes them back with the
+/// (sub)transaction.
+pub struct Settings {
+    level: i32,
+}
+
+impl Settings {
+    /// Everything that the text of a value may depend on.
+    pub fn fixed() -> Self {
+        Self::with(FIXED)
+    }
+
+    pub fn path(path: &CStr) -> Self {
+        Self::with(&[(c"search_path", path)])
+    }
+
+    fn with(options: &[(&CStr, &CStr)]) -> Self {
+        // SAFETY: a nest level is opened here and closed in `drop`, as functions with SET clauses
+        // do; names and values are NUL-terminated.
+        unsafe {
+            let level = pg_sys::NewGUCNestLevel();
+            for (name, value) in options {
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
+            Settings { level }
+        }
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        // While a panic unwinds, the abort of the (sub)transaction closes the level.
+        if !std::thread::panicking() {
+            // SAFETY: the level was opened by `with`, and inner ones are closed before it.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! In charge of what a backend knows about a tracked table: its columns, its key, its twin.
+//!
+//! Read from the catalogs once and kept until the relation cache says that either changed.
+
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::settings::Settings;
+use crate::spi;
+
+pub struct Column {
+    pub name: String,
+    /// The name as SQL takes it.
+    pub quoted: String,
+    pub number: i16,
+    pub codec: Codec,
+    pub generated: bool,
+    /// `GENERATED ALWAYS AS IDENTITY`: an UPDATE can't name it.
+    pub identity_always: bool,
+    /// The default's expression.
+    pub default: Option<String>,
+    /// The key's own equality operator, as `operator(schema.=)`; empty outside the key.
+    pub equals: String,
+    /// The type as SQL names it.
+    pub type_name: String,
+}
+
+pub struct Shape {
+    pub relation: pg_sys::Oid,
+    pub owner: pg_sys::Oid,
+    /// The table's name on the wire: bare in `public`, else with its schema.
+    pub wire_name: String,
+    /// Table and twin as SQL takes them, with their schemas.
+    pub table: String,
+    pub twin: String,
+    pub twin_relation: pg_sys::Oid,
+    pub twin_index: pg_sys::Oid,
+    pub revision_number: i16,
+    pub revision_type: pg_sys::Oid,
+    /// The table's columns but `_rev`, in their order.
+    pub columns: Vec<Column>,
+    /// Positions in `columns` of the key, in its order.
+    pub key: Vec<usize>,
+    /// Positions in `columns` of the attributes, by the bytes of their names.
+    pub attributes: Vec<usize>,
+    pub needs_settings: bool,
+}
+
+thread_local! {
+    static SHAPES: RefCell<HashMap<pg_sys::Oid, Rc<Shape>>> = RefCell::new(HashMap::new());
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+const TABLE_SQL: &str = "
+    select c.relowner, n.nspname::text, c.relname::text, tn.nspname::text, tc.relname::text,
+           t.twin::oid,
+           (select i.indexrelid from pg_catalog.pg_index i
+             where i.indrelid = t.twin and i.indisprimary),
+           a.attnum, a.atttypid
+      from godwit.tracked t
+      join pg_catalog.pg_class c on c.oid = t.relation
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      join pg_catalog.pg_class tc on tc.oid = t.twin
+      join pg_catalog.pg_namespace tn on tn.oid = tc.relnamespace
+      join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = '_rev'
+     where t.relation = $1 and not a.attisdropped";
+
+const COLUMNS_SQL: &str = "
+    select a.attname::text, a.attnum, a.atttypid, a.atttypmod, a.attgenerated <> '',
+           a.attidentity = 'a', k.place::int4,
+           (select pg_catalog.format('operator(%I.%s)', pn.nspname, o.oprname)
+              from pg_catalog.pg_opclass c
+              join pg_catalog.pg_amop m on m.amopfamily = c.opcfamily
+               and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
+               and m.amopstrategy = 3
+              join pg_catalog.pg_operator o on o.oid = m.amopopr
+              join pg_catalog.pg_namespace pn on pn.oid = o.oprnamespace
+             where c.oid = i.indclass[k.place - 1]),
+           pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+           pg_catalog.format_type(a.atttypid, a.atttypmod)
+      from pg_catalog.pg_attribute a
+      left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
+      left join lateral pg_catalog.unnest(i.indkey::int2[]) with ordinality k(number, place)
+        on k.number = a.attnum
+     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped and a.attname <> '_rev'
+     order by a.attnum";
+
+impl Shape {
+    /// The shape of a tracked table.
+    pub fn of(relation: pg_sys::Oid) -> Result<Rc<Shape>, Error> {
+        watch();
+        if let Some(shape) = SHAPES.with_borrow(|shapes| shapes.get(&relation).cloned()) {
+            return Ok(shape);
+        }
+        let shape = Rc::new(Shape::read(relation)?);
+        SHAPES.with_borrow_mut(|shapes| shapes.insert(relation, Rc::clone(&shape)));
+        Ok(shape)
+    }
+
+    /// The shape of the table that a twin belongs to; `None` for a twin that is left over.
+    pub fn of_twin(twin: pg_sys::Oid) -> Result<Option<Rc<Shape>>, Error> {
+        let cached =
+            SHAPES.with_borrow(|s| s.values().find(|shape| shape.twin_relation == twin).cloned());
+        if cached.is_some() {
+            return Ok(cached);
+        }
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        let sql = "select relation::oid from godwit.tracked where twin = $1";
+        let found = spi::rows(sql, &[spi::oid(twin)], |row| row.need::<pg_sys::Oid>(1));
+        found.first().map(|relation| Shape::of(*relation)).transpose()
+    }
+
+    fn read(relation: pg_sys::Oid) -> Result<Shape, Error> {
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        let columns_and_places = spi::rows(COLUMNS_SQL, &[spi::oid(relation)], |row| {
+            let name: String = row.need(1);
+            let column = Column {
+                quoted: quote(&name),
+                name,
+                number: row.need(2),
+                codec: Codec::of(row.need(3), row.need(4)),
+                generated: row.need(5),
+                identity_always: row.need(6),
+                equals: row.get(8).unwrap_or_default(),
+                default: row.get(9),
+                type_name: row.need(10),
+            };
+            (column, row.get::<i32>(7))
+        });
+        let mut key: Vec<(i32, usize)> = columns_and_places
+            .iter()
+            .enumerate()
+            .filter_map(|(at, (_, place))| place.map(|place| (place, at)))
+            .collect();
+        key.sort_unstable();
+        let columns: Vec<Column> =
+            columns_and_places.into_iter().map(|(column, _)| column).collect();
+        let mut attributes: Vec<usize> =
+            (0..columns.len()).filter(|at| columns[*at].is_attribute()).collect();
+        attributes.sort_unstable_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
+        let found = spi::rows(TABLE_SQL, &[spi::oid(relation)], |row| {
+            let (schema, name): (String, String) = (row.need(2), row.need(3));
+            Shape {
+                relation,
+                owner: row.need(1),
+                table: format!("{}.{}", quote(&schema), quote(&name)),
+                wire_name: if schema == "public" { name } else { format!("{schema}.{name}") },
+                twin: format!(
+                    "{}.{}",
+                    quote(&row.need::<String>(4)),
+                    quote(&row.need::<String>(5))
+                ),
+                twin_relation: row.need(6),
+                twin_index: row.need(7),
+                revision_number: row.need(8),
+                revision_type: row.need(9),
+                columns: Vec::new(),
+                key: Vec::new(),
+                attributes: Vec::new(),
+                needs_settings: false,
+            }
+        });
+        let shape = found.into_iter().next().ok_or_else(|| not_tracked(relation))?;
+        let needs_settings = columns.iter().any(|column| column.codec.needs_settings());
+        let key = key.into_iter().map(|(_, at)| at).collect();
+        Ok(Shape { columns, key, attributes, needs_settings, ..shape })
+    }
+
+    /// The fixed settings, where this table's values need them.
+    pub fn settings(&self) -> Option<Settings> {
+        self.needs_settings.then(Settings::fixed)
+    }
+
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().map(|at| &self.columns[*at])
+    }
+
+    /// The columns that hold attributes, by the bytes of their names.
+    pub fn attribute_columns(&self) -> impl Iterator<Item = &Column> {
+        self.attributes.iter().map(|at| &self.columns[*at])
+    }
+
+    /// All the table's living columns in their order; `None` is `_rev`.
+    pub fn in_order(&self) -> impl Iterator<Item = Option<&Column>> {
+        let before = self.columns.iter().filter(|column| column.number < self.revision_number);
+        let after = self.columns.iter().filter(|column| column.number > self.revision_number);
+        before.map(Some).chain(std::iter::once(None)).chain(after.map(Some))
+    }
+
+    pub fn attribute(&self, name: &str) -> Option<&Column> {
+        self.attribute_columns().find(|column| column.name == name)
+    }
+
+    /// Whether the record id is a column `_id` of the table and of the twin alike.
+    pub fn has_id_column(&self) -> bool {
+        self.key.len() == 1 && self.columns[self.key[0]].name == "_id"
+    }
+
+    /// Columns that the twin has beside Godwit's own, each as `prefix.name` or bare.
+    pub fn body_columns(&self, prefix: &str) -> String {
+        let names: Vec<String> = self
+            .attribute_columns()
+            .map(|column| format!(", {prefix}{}", column.quoted))
+            .collect();
+        names.concat()
+    }
+
+    /// SQL for the record id of a row of the table.
+    pub fn id_of_row(&self, row: &str) -> String {
+        let columns: Vec<&Column> = self.key_columns().collect();
+        match columns[..] {
+            [column] if column.codec.casts_to_text() => {
+                format!("{row}.{}::pg_catalog.text collate \"C\"", column.quoted)
+            }
+            _ => {
+                let parts: Vec<String> =
+                    columns.iter().map(|column| format!("{row}.{}", column.quoted)).collect();
+                format!("godwit._record_id(row({})) collate \"C\"", parts.join(", "))
+            }
+        }
+    }
+
+    /// SQL that says whether two rows, or a row and a twin's row, have the same key.
+    pub fn same_key(&self, left: &str, right: &str) -> String {
+        let parts: Vec<String> = self
+            .key_columns()
+            .map(|column| {
+                format!("{left}.{0} {1} {right}.{0}", column.quoted, column.equals)
+            })
+            .collect();
+        parts.join(" and ")
+    }
+}
+
+impl Column {
+    /// The record id, Godwit's own and generated columns are no attributes (DESIGN.md section 3).
+    fn is_attribute(&self) -> bool {
+        !self.generated && self.name != "_id"
+    }
+}
+
+/// An identifier as SQL takes it.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn not_tracked(relation: pg_sys::Oid) -> Error {
+    // SAFETY: a catalog look-up; NULL for a relation that is gone.
+    let name = unsafe { pg_sys::get_rel_name(relation) };
+    if name.is_null() {
+        return Error::NotTracked(format!("with OID {}", relation.to_u32()));
+    }
+    // SAFETY: a NUL-terminated string that Postgres allocated.
+    let name = unsafe { std::ffi::CStr::from_ptr(name) };
+    Error::NotTracked(format!("{:?}", name.to_string_lossy()))
+}
+
+/// Asks Postgres, once per backend, to be told when a relation changes.
+fn watch() {
+    if !WATCHING.replace(true) {
+        // SAFETY: the callback lives as long as the library, which is never unloaded.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0));
+        }
+    }
+}
+
+/// Called by Postgres when a relation's cache entry is dropped; `InvalidOid` stands for all.
+unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, relation: pg_sys::Oid) {
+    SHAPES.with_borrow_mut(|shapes| {
+        shapes.retain(|table, shape| {
+            relation != pg_sys::InvalidOid
+                && *table != relation
+                && shape.twin_relation != relation
+                && shape.twin_index != relation
+        });
+    });
+}

@@ -1,0 +1,231 @@
+//! In charge of running SQL inside the backend: kept plans, typed arguments, the newest snapshot.
+//!
+//! Why not pgrx's client: a query of ours must see what has been committed up to now even when the
+//! caller runs under REPEATABLE READ, or a winner would be elected among yesterday's leaves. That
+//! takes `SPI_execute_snapshot`, as referential integrity triggers use it; a caller that then
+//! changes a row newer than its snapshot gets Postgres's own serialization failure.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::Value;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CString;
+
+use crate::codec::Codec;
+use crate::error::Error;
+
+/// Plans kept per backend; more than this many distinct statements are planned each time. Some
+/// ten statements a tracked table, so fifty busy tables.
+const KEPT_PLANS_MAX: usize = 512;
+
+/// Above this many rows in a transition table a plan is made for the statement at hand: a kept
+/// one may have been made for a single row and join by nested loop.
+const KEPT_PLAN_ROWS_MAX: i64 = 64;
+
+thread_local! {
+    static PLANS: RefCell<HashMap<String, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+}
+
+/// One typed argument of a statement.
+#[derive(Clone, Copy)]
+pub struct Arg(pub pg_sys::Oid, pub Option<pg_sys::Datum>);
+
+pub fn text(value: &str) -> Arg {
+    Arg(pg_sys::TEXTOID, value.into_datum())
+}
+
+pub fn oid(value: pg_sys::Oid) -> Arg {
+    Arg(pg_sys::OIDOID, value.into_datum())
+}
+
+pub fn int8(value: i64) -> Arg {
+    Arg(pg_sys::INT8OID, value.into_datum())
+}
+
+pub fn boolean(value: bool) -> Arg {
+    Arg(pg_sys::BOOLOID, value.into_datum())
+}
+
+pub fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> Arg {
+    let values: Vec<&str> = values.into_iter().collect();
+    Arg(pg_sys::TEXTARRAYOID, values.into_datum())
+}
+
+pub fn optional_text(value: Option<&str>) -> Arg {
+    Arg(pg_sys::TEXTOID, value.and_then(|value| value.into_datum()))
+}
+
+pub fn json(value: &serde_json::Value) -> Arg {
+    Arg(pg_sys::JSONBOID, pgrx::JsonB(value.clone()).into_datum())
+}
+
+/// One row of an answer; it lives only as long as the closure that is handed it.
+pub struct Row {
+    pub tuple: pg_sys::HeapTuple,
+    pub desc: pg_sys::TupleDesc,
+}
+
+impl Row {
+    /// The column at `number`, counted from 1; a null is `None`.
+    pub fn get<T: FromDatum>(&self, number: i32) -> Option<T> {
+        let (datum, null) = self.datum(number);
+        // SAFETY: the datum is this row's own, and the statements here name the type they return.
+        unsafe { T::from_polymorphic_datum(datum, null, self.type_of(number)) }
+    }
+
+    /// A column that the statement makes sure is not null.
+    pub fn need<T: FromDatum>(&self, number: i32) -> T {
+        self.get(number).unwrap_or_else(|| {
+            Error::Internal(format!("column {number} of an internal query is null")).report()
+        })
+    }
+
+    /// A column as a wire value.
+    pub fn value(&self, number: i32, codec: &Codec) -> Value {
+        let (datum, null) = self.datum(number);
+        // SAFETY: the statement casts the column to the codec's type.
+        unsafe { codec.read(datum, null) }
+    }
+
+    /// A column's datum as an argument for another statement, copied out of this one's memory.
+    pub fn carry_out(&self, number: i32) -> Arg {
+        let (datum, null) = self.datum(number);
+        let type_oid = self.type_of(number);
+        let (mut length, mut by_value) = (0i16, false);
+        // SAFETY: the copy is made by SPI in the memory of whoever connected.
+        let copy = (!null).then(|| unsafe {
+            pg_sys::get_typlenbyval(type_oid, &mut length, &mut by_value);
+            pg_sys::SPI_datumTransfer(datum, by_value, length.into())
+        });
+        Arg(type_oid, copy)
+    }
+
+    fn datum(&self, number: i32) -> (pg_sys::Datum, bool) {
+        let mut null = false;
+        // SAFETY: tuple and descriptor come from SPI's own tuple table.
+        let datum = unsafe { pg_sys::SPI_getbinval(self.tuple, self.desc, number, &mut null) };
+        (datum, null)
+    }
+
+    fn type_of(&self, number: i32) -> pg_sys::Oid {
+        // SAFETY: as above.
+        unsafe { pg_sys::SPI_gettypeid(self.desc, number) }
+    }
+}
+
+/// Runs a statement with a kept plan and maps its rows.
+pub fn rows<T>(sql: &str, args: &[Arg], each: impl FnMut(&Row) -> T) -> Vec<T> {
+    execute(None, sql, args, each).1
+}
+
+/// Runs a statement with a kept plan; returns the number of rows it touched.
+pub fn run(sql: &str, args: &[Arg]) -> u64 {
+    execute(None, sql, args, |_| ()).0
+}
+
+/// Runs a statement that reads the transition tables of the trigger at hand.
+pub fn run_in_trigger(trigger: *mut pg_sys::TriggerData, sql: &str, args: &[Arg]) -> u64 {
+    execute(Some(trigger), sql, args, |_| ()).0
+}
+
+/// The same, and maps the rows.
+pub fn rows_in_trigger<T>(
+    trigger: *mut pg_sys::TriggerData,
+    sql: &str,
+    args: &[Arg],
+    each: impl FnMut(&Row) -> T,
+) -> Vec<T> {
+    execute(Some(trigger), sql, args, each).1
+}
+
+/// How many rows a trigger's transition table holds; 0 when it has none.
+pub fn transition_rows(table: *mut pg_sys::Tuplestorestate) -> i64 {
+    if table.is_null() {
+        return 0;
+    }
+    // SAFETY: a transition table lives as long as the trigger that was handed it.
+    unsafe { pg_sys::tuplestore_tuple_count(table) }
+}
+
+fn execute<T>(
+    trigger: Option<*mut pg_sys::TriggerData>,
+    sql: &str,
+    args: &[Arg],
+    mut each: impl FnMut(&Row) -> T,
+) -> (u64, Vec<T>) {
+    // SAFETY: connect and finish are paired; an error between them aborts the (sub)transaction,
+    // which disconnects. Rows are read before SPI_finish frees them. The snapshot is copied by
+    // SPI when it is pushed.
+    unsafe {
+        check(pg_sys::SPI_connect(), "connect", sql);
+        let mut keep = true;
+        if let Some(data) = trigger {
+            check(pg_sys::SPI_register_trigger_data(data), "trigger data", sql);
+            keep = transition_rows((*data).tg_oldtable) <= KEPT_PLAN_ROWS_MAX
+                && transition_rows((*data).tg_newtable) <= KEPT_PLAN_ROWS_MAX;
+        }
+        let plan = plan(sql, args, keep);
+        let mut values: Vec<pg_sys::Datum> =
+            args.iter().map(|arg| arg.1.unwrap_or(pg_sys::Datum::from(0))).collect();
+        let nulls: Vec<std::ffi::c_char> = args
+            .iter()
+            .map(|arg| if arg.1.is_some() { b' ' } else { b'n' } as std::ffi::c_char)
+            .collect();
+        let code = pg_sys::SPI_execute_snapshot(
+            plan,
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            pg_sys::GetLatestSnapshot(),
+            std::ptr::null_mut(),
+            false,
+            true,
+            0,
+        );
+        check(code, "execute", sql);
+        let count = pg_sys::SPI_processed;
+        let mut out = Vec::new();
+        let table = pg_sys::SPI_tuptable;
+        if !table.is_null() {
+            out.reserve(count as usize);
+            for number in 0..count as usize {
+                let row = Row { tuple: *(*table).vals.add(number), desc: (*table).tupdesc };
+                out.push(each(&row));
+            }
+        }
+        check(pg_sys::SPI_finish(), "finish", sql);
+        (count, out)
+    }
+}
+
+/// A plan for this statement; kept for the life of the backend where that is asked and room is.
+/// Plans are never freed, for one may be running further up the stack.
+fn plan(sql: &str, args: &[Arg], keep: bool) -> pg_sys::SPIPlanPtr {
+    if keep && let Some(plan) = PLANS.with_borrow(|plans| plans.get(sql).copied()) {
+        return plan;
+    }
+    let Ok(text) = CString::new(sql) else {
+        Error::Internal("a statement with a NUL".into()).report()
+    };
+    let mut types: Vec<pg_sys::Oid> = args.iter().map(|arg| arg.0).collect();
+    // SAFETY: SPI is connected; the strings and types outlive the call.
+    let plan = unsafe {
+        pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr())
+    };
+    if plan.is_null() {
+        // SAFETY: reads a global that SPI has just set.
+        check(unsafe { pg_sys::SPI_result }, "prepare", sql);
+    }
+    if keep && PLANS.with_borrow(|plans| plans.len() < KEPT_PLANS_MAX) {
+        // SAFETY: the plan was made by SPI_prepare a moment ago.
+        check(unsafe { pg_sys::SPI_keepplan(plan) }, "keep plan", sql);
+        PLANS.with_borrow_mut(|plans| plans.insert(sql.to_owned(), plan));
+    }
+    plan
+}
+
+fn check(code: i32, step: &str, sql: &str) {
+    if code < 0 {
+        Error::Internal(format!("SPI {step} failed with {code} for: {sql}")).report()
+    }
+}

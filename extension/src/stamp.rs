@@ -1,0 +1,122 @@
+//! In charge of `_rev` in a row that is about to be written: the BEFORE trigger on the table.
+//!
+//! The hash is made here, of the row as it will be stored: the trigger's name sorts after every
+//! other, so that what the app's own triggers change is in it. Nothing is written: ON CONFLICT
+//! fires a BEFORE INSERT for a row that then becomes an UPDATE, which is stamped again.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::{Attributes, RevisionId};
+
+use crate::error::{Error, OrReport};
+use crate::expected;
+use crate::history;
+use crate::row::{self, Cells};
+use crate::shape::Shape;
+use crate::trigger::{self, Event};
+
+trigger::entry!(godwit_stamp, pg_finfo_godwit_stamp, stamp);
+
+fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
+    let event = trigger::event(trigger);
+    // SAFETY: Postgres hands a row trigger its relation and tuples.
+    let (relation, desc, old, new) = unsafe {
+        let relation = (*trigger).tg_relation;
+        let (first, second) = ((*trigger).tg_trigtuple, (*trigger).tg_newtuple);
+        let new = if event == Event::Update { second } else { first };
+        ((*relation).rd_id, (*relation).rd_att, first, new)
+    };
+    let shape = Shape::of(relation).or_report();
+    let _settings = shape.settings();
+    // SAFETY: both tuples are rows of the relation.
+    let after = unsafe { Cells::of(new, desc) };
+    let id = shape.id(&after);
+    if let Some(revision) = after.revision_at(shape.revision_number)
+        && expected::is(relation, &id, &revision)
+    {
+        return as_the_revision_says(&shape, &id, &revision, &after, new);
+    }
+    let attributes = shape.row_attributes(&after);
+    let revision = if event == Event::Update {
+        // SAFETY: as above.
+        let before = unsafe { Cells::of(old, desc) };
+        updated(&shape, &before, &id, attributes)
+    } else {
+        inserted(&shape, &id, &attributes)
+    };
+    let datum = revision.to_sortable().into_datum();
+    // SAFETY: `_rev` is of type godwit.revision, whose stored form this is.
+    unsafe { row::with_columns(new, desc, &[(shape.revision_number, datum)]) }
+}
+
+/// A record that was deleted continues from its tombstone; any other begins.
+fn inserted(shape: &Shape, id: &str, attributes: &Attributes) -> RevisionId {
+    check_id(id);
+    let previous = history::highest(shape, id).map(|(revision, _)| revision);
+    expected::stamped(shape.relation);
+    RevisionId::of(id, previous.as_ref(), false, attributes)
+}
+
+fn updated(shape: &Shape, before: &Cells, id: &str, attributes: Attributes) -> RevisionId {
+    let Some(previous) = before.revision_at(shape.revision_number) else {
+        Error::Internal(format!("record {id:?} has no revision in {}", shape.table)).report()
+    };
+    if shape.id(before) != id {
+        return moved(shape, id, &attributes);
+    }
+    let old = shape.row_attributes(before);
+    if old == attributes {
+        return previous;
+    }
+    expected::stamped(shape.relation);
+    let kept = history::extra(shape, id, &previous).or_report();
+    let kept = kept.carried(shape, |name| old.get(name) != attributes.get(name));
+    let mut whole = attributes;
+    kept.lay_over(&mut whole);
+    RevisionId::of(id, Some(&previous), false, &whole)
+}
+
+/// A changed key is a delete and an insert. Where one statement moves keys around, the new id may
+/// still have a row: then this is an edit of that record's winner.
+fn moved(shape: &Shape, id: &str, attributes: &Attributes) -> RevisionId {
+    check_id(id);
+    expected::key_changed(shape.relation);
+    expected::stamped(shape.relation);
+    let leaves = history::leaves(shape, id);
+    let previous = history::winner(&leaves).map(|(revision, _)| revision);
+    RevisionId::of(id, previous, false, attributes)
+}
+
+fn check_id(id: &str) {
+    if id.is_empty() || id.len() > revision::ID_BYTES_MAX {
+        let reason = format!("must have 1 to {} bytes", revision::ID_BYTES_MAX);
+        let id = id.chars().take(40).collect();
+        Error::BadId { id, reason }.report()
+    }
+}
+
+/// Reconciliation writes what a revision says. An app's BEFORE trigger may have changed the row;
+/// the table shows the revision all the same, or it would not be what the history says.
+fn as_the_revision_says(
+    shape: &Shape,
+    id: &str,
+    revision: &RevisionId,
+    after: &Cells,
+    new: pg_sys::HeapTuple,
+) -> pg_sys::HeapTuple {
+    let put_back = |cells: &Cells| {
+        let mut changes = Vec::new();
+        for column in shape.attribute_columns() {
+            let said = cells.named(&column.name, &column.codec);
+            if said.is_some_and(|said| said != after.value(column)) {
+                changes.push((column.number, cells.datum(&column.name)));
+            }
+        }
+        if changes.is_empty() {
+            return new;
+        }
+        // SAFETY: the twin's columns have the types of the table's.
+        unsafe { row::with_columns(new, after.desc, &changes) }
+    };
+    history::with_revision(shape, id, revision, put_back).unwrap_or(new)
+}

@@ -1,0 +1,70 @@
+//! In charge of trying something that may fail: one subtransaction, and the error as a value.
+
+use pgrx::PgTryBuilder;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+use std::panic::AssertUnwindSafe;
+
+/// An error that rolled a subtransaction back.
+pub struct Failure {
+    pub code: PgSqlErrorCode,
+    pub message: String,
+    pub detail: Option<String>,
+    caught: CaughtError,
+}
+
+impl Failure {
+    /// Whether the data is at fault (a constraint, a value) and not the moment or the caller.
+    pub fn is_refusal(&self) -> bool {
+        let sqlstate = self.sqlstate();
+        sqlstate.starts_with("22") || sqlstate.starts_with("23") || sqlstate == "42804"
+    }
+
+    pub fn sqlstate(&self) -> String {
+        let code = self.code as i32;
+        // Postgres packs five characters of six bits each (MAKE_SQLSTATE in utils/elog.h).
+        (0..5).map(|at| char::from((((code >> (6 * at)) & 0x3f) as u8) + b'0')).collect()
+    }
+
+    /// Raises the error again as it came.
+    pub fn rethrow(self) -> ! {
+        self.caught.rethrow()
+    }
+}
+
+/// Runs `work` in a subtransaction: released when it ends well, rolled back when it fails.
+pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    // SAFETY: this is what plpgsql does for a block with EXCEPTION: memory context and resource
+    // owner are put back after either end.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let outcome = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
+            .catch_others(|caught| {
+                let report = match &caught {
+                    CaughtError::PostgresError(report)
+                    | CaughtError::ErrorReport(report)
+                    | CaughtError::RustPanic { ereport: report, .. } => report,
+                };
+                Err(Failure {
+                    code: report.sql_error_code(),
+                    message: report.message().to_owned(),
+                    detail: report.detail().map(str::to_owned),
+                    caught,
+                })
+            })
+            .execute();
+        if outcome.is_ok() {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        outcome
+    }
+}

@@ -1,0 +1,52 @@
+-- What Godwit remembers: the tracked tables, the refused revisions, the change stream's numbers.
+
+create table godwit.tracked (
+    relation regclass primary key,
+    twin regclass not null unique,
+    created_by text not null default current_user,
+    created_at timestamptz not null default pg_catalog.now(),
+    -- Whatever the table's owner attaches: an object, so that two tools can keep theirs side by side.
+    metadata jsonb not null default '{}' check (pg_catalog.jsonb_typeof(metadata) = 'object')
+);
+comment on table godwit.tracked is 'Tables with a history twin; written by godwit.track and godwit.untrack.';
+
+create table godwit.rejected (
+    number bigint generated always as identity primary key,
+    relation regclass not null,
+    record_id text not null,
+    revision godwit.revision,
+    -- The wire record as it came, with its ancestry.
+    record jsonb not null,
+    sqlstate text not null check (pg_catalog.length(sqlstate) = 5),
+    reason text not null,
+    detail text,
+    by text not null,
+    at timestamptz not null default pg_catalog.clock_timestamp()
+);
+-- The same revision refused again replaces its reason; another body of it is kept beside.
+create unique index on godwit.rejected (relation, record_id, revision, pg_catalog.md5(record::text));
+comment on table godwit.rejected is 'Revisions that a table''s own constraints or types refused.';
+
+-- One number for every change in this database; see godwit._next_sequence.
+create sequence godwit.change_sequence as bigint maxvalue 9007199254740991;
+
+create table godwit.incarnation (
+    number bigint generated always as identity primary key,
+    system_identifier bigint not null,
+    timeline bigint not null,
+    database bigint not null,
+    -- The last number that this incarnation found handed out.
+    after bigint not null,
+    at timestamptz not null default pg_catalog.clock_timestamp()
+);
+comment on table godwit.incarnation is
+    'What this database has been: restored, promoted or copied, it numbers its changes from above.';
+
+grant select on godwit.tracked, godwit.incarnation to public;
+
+select pg_catalog.pg_extension_config_dump('godwit.tracked', '');
+select pg_catalog.pg_extension_config_dump('godwit.rejected', '');
+select pg_catalog.pg_extension_config_dump('godwit.rejected_number_seq', '');
+select pg_catalog.pg_extension_config_dump('godwit.incarnation', '');
+select pg_catalog.pg_extension_config_dump('godwit.incarnation_number_seq', '');
+select pg_catalog.pg_extension_config_dump('godwit.change_sequence', '');

@@ -1,0 +1,39 @@
+-- The change stream.
+
+create function godwit.changes(
+    since bigint default 0,
+    tables text[] default null,
+    max integer default 1000,
+    include text default 'none'
+) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
+                 winner text, record jsonb, next bigint)
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    relations oid[];
+begin
+    if tables is null then
+        -- All that the caller may read; a table named by the caller is an error instead.
+        select coalesce(array_agg(t.relation::oid order by t.relation::oid), '{}') into relations
+          from godwit.tracked t
+         where has_table_privilege(t.twin, 'select');
+    else
+        select coalesce(array_agg(distinct godwit.find_table(name)::oid), '{}') into relations
+          from unnest(tables) as name;
+    end if;
+    return query select * from godwit._changes(since, relations, max, include);
+end
+$$;
+comment on function godwit.changes is
+    'Changes above a sequence, in order; ask again from "next". Never skips a committed change.';
+
+create function godwit.last_sequence() returns bigint
+    language sql
+    volatile
+    security invoker
+    as $$ select godwit._horizon() $$;
+comment on function godwit.last_sequence is
+    'The highest sequence that a reader may be shown now.';

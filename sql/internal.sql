@@ -1,0 +1,61 @@
+-- The functions in Rust that Godwit's own SQL and triggers call. An underscore begins their names:
+-- they are not for apps, and may change in any release.
+
+create function godwit._stamp() returns trigger
+    language c as 'MODULE_PATHNAME', 'godwit_stamp';
+create function godwit._capture() returns trigger
+    language c as 'MODULE_PATHNAME', 'godwit_capture';
+create function godwit._reconcile() returns trigger
+    language c as 'MODULE_PATHNAME', 'godwit_reconcile';
+
+create function godwit._next_sequence() returns bigint
+    language c volatile as 'MODULE_PATHNAME', '_next_sequence_wrapper';
+create function godwit._author() returns text
+    language c volatile as 'MODULE_PATHNAME', '_author_wrapper';
+create function godwit._horizon() returns bigint
+    language c volatile as 'MODULE_PATHNAME', '_horizon_wrapper';
+
+create function godwit._record_id(key anyelement) returns text
+    language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
+create function godwit._first_revision(id text, names text[], body anyelement) returns godwit.revision
+    language c stable as 'MODULE_PATHNAME', '_first_revision_wrapper';
+create function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
+    language c immutable strict as 'MODULE_PATHNAME', '_tombstone_wrapper';
+create function godwit._parent(relation oid, "row" anyelement) returns godwit.revision
+    language c volatile as 'MODULE_PATHNAME', '_parent_wrapper';
+create function godwit._carried(relation oid, extra jsonb, before anyelement, after anyelement)
+    returns jsonb
+    language c stable as 'MODULE_PATHNAME', '_carried_wrapper';
+create function godwit._record(relation oid, revision anyelement) returns jsonb
+    language c stable as 'MODULE_PATHNAME', '_record_wrapper';
+
+create function godwit._put(relation oid, record jsonb, on_conflict text) returns jsonb
+    language c volatile strict as 'MODULE_PATHNAME', '_put_wrapper';
+create function godwit._put_revisions(relation oid, records jsonb)
+    returns table (ord integer, id text, revision text, status text, reason text)
+    language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_wrapper';
+create function godwit._get(
+    relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb
+    language c volatile as 'MODULE_PATHNAME', '_get_wrapper';
+create function godwit._records(relation oid, after text, max integer) returns setof jsonb
+    language c volatile as 'MODULE_PATHNAME', '_records_wrapper';
+create function godwit._history(relation oid, id text, leaves_only boolean)
+    returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
+                   leaf boolean, seq bigint, at timestamptz, by text, record jsonb)
+    language c volatile strict as 'MODULE_PATHNAME', '_history_wrapper';
+create function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
+    language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
+create function godwit._changes(since bigint, relations oid[], max integer, include text)
+    returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
+                   winner text, record jsonb, next bigint)
+    language c volatile strict as 'MODULE_PATHNAME', '_changes_wrapper';
+create function godwit._uuid_v7() returns uuid
+    language c volatile as 'MODULE_PATHNAME', '_uuid_v7_wrapper';
+
+-- The catalog is written as its owner, for a caller who owns both tables.
+create function godwit._remember(relation oid, twin oid, metadata jsonb) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_remember_wrapper';
+create function godwit._annotate(relation oid, metadata jsonb) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_annotate_wrapper';
+create function godwit._forget(relation oid) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_forget_wrapper';

@@ -1,0 +1,549 @@
+-- Tables become syncable, and plain again.
+
+create function godwit._wire_name(relation oid) returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select case n.nspname when 'public' then c.relname else n.nspname || '.' || c.relname end
+          from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.oid = $1
+    $$;
+
+create function godwit.find_table(name text) returns regclass
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    found regclass;
+begin
+    select t.relation into found from godwit.tracked t where godwit._wire_name(t.relation) = name;
+    if found is null then
+        raise exception 'table % is not tracked', quote_ident(coalesce(name, 'null'))
+            using errcode = 'undefined_table',
+                  hint = 'godwit.tables() lists those that are; godwit.track() adds one.';
+    end if;
+    return found;
+end
+$$;
+comment on function godwit.find_table is
+    'The tracked table of this name on the wire: bare in schema public, else "schema.table".';
+
+-- Says why a table can't be tracked, if it can't.
+create function godwit._check_trackable(relation regclass) returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    t pg_class;
+    schema_name text;
+    primary_key pg_index;
+    clash text;
+begin
+    select * into t from pg_class c where c.oid = relation;
+    if not found then
+        raise exception 'there is no table with OID %', relation::oid using errcode = 'undefined_table';
+    end if;
+    schema_name := t.relnamespace::regnamespace::text;
+    if t.relkind <> 'r' then
+        raise exception '% is not an ordinary table', relation
+            using errcode = 'wrong_object_type',
+                  detail = 'Views, foreign tables and partitioned tables can''t be tracked in this version.';
+    end if;
+    if not pg_has_role(t.relowner, 'usage') then
+        raise exception 'only the owner of % can track it', relation
+            using errcode = 'insufficient_privilege';
+    end if;
+    if t.relpersistence <> 'p' then
+        raise exception '% is temporary or unlogged', relation
+            using errcode = 'wrong_object_type',
+                  detail = 'Its rows may vanish in a crash, and a history must not.';
+    end if;
+    if t.relispartition or exists (
+        select from pg_inherits i where relation in (i.inhrelid, i.inhparent)
+    ) then
+        raise exception '% takes part in inheritance or partitioning', relation
+            using errcode = 'wrong_object_type',
+                  detail = 'A row would belong to two tables'' histories.';
+    end if;
+    if schema_name in ('godwit', 'pg_catalog', 'information_schema') then
+        raise exception 'tables of schema % can''t be tracked', schema_name
+            using errcode = 'wrong_object_type';
+    end if;
+    if exists (select from godwit.tracked k where k.relation = t.oid) then
+        raise exception '% is tracked already', relation using errcode = 'duplicate_object';
+    end if;
+    if exists (select from godwit.tracked k where k.twin = t.oid) then
+        raise exception '% is a history twin itself', relation using errcode = 'wrong_object_type';
+    end if;
+    select * into primary_key from pg_index i where i.indrelid = t.oid and i.indisprimary;
+    if not found then
+        raise exception '% has no primary key', relation
+            using errcode = 'invalid_table_definition',
+                  detail = 'A record is named by its table''s primary key.',
+                  hint = 'Add one: alter table … add primary key (…).';
+    end if;
+    if octet_length(t.relname || '_history') > 63 then
+        raise exception 'the name % is too long', relation
+            using errcode = 'name_too_long',
+                  detail = 'Its twin adds "_history", and a name has at most 63 bytes.';
+    end if;
+    if to_regclass(format('%I.%I', schema_name, t.relname || '_history')) is not null then
+        raise exception '%.% exists already', quote_ident(schema_name),
+                quote_ident(t.relname || '_history')
+            using errcode = 'duplicate_table', hint = 'The twin would have this name. Rename that table.';
+    end if;
+    select string_agg(quote_ident(a.attname), ', ') into clash
+      from pg_attribute a
+     where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+       and (a.attname in ('_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra')
+            or a.attname = '_id' and not (primary_key.indnatts = 1
+               and primary_key.indkey[0] = a.attnum and a.atttypid = 'text'::regtype));
+    if clash is not null then
+        raise exception '% has columns named like Godwit''s own: %', relation, clash
+            using errcode = 'duplicate_column', hint = 'Rename them.';
+    end if;
+end
+$$;
+
+-- SQL for the record id of a row: the key's text, or the JSON array of texts.
+create function godwit._id_expression(relation regclass, row_name text) returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select case
+            when count(*) = 1 and bool_and(a.atttypid in (
+                'text'::regtype, 'varchar'::regtype, 'int2'::regtype, 'int4'::regtype,
+                'int8'::regtype, 'uuid'::regtype))
+            then format('%s.%I::pg_catalog.text', row_name, min(a.attname))
+            else format('godwit._record_id(row(%s))',
+                        string_agg(format('%s.%I', row_name, a.attname), ', ' order by k.place))
+        end
+          from pg_index i
+          cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
+          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+         where i.indrelid = relation and i.indisprimary
+    $$;
+
+-- The twin has the table's SELECT grants and no others, whatever default privileges say; and none
+-- of its rows are seen where row-level security is on, until the twin has policies of its own.
+create function godwit._copy_privileges(relation regclass, twin regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    grantee text;
+begin
+    for grantee in
+        select distinct case a.grantee when 0 then 'public' else quote_ident(r.rolname) end
+          from pg_class c cross join aclexplode(c.relacl) a
+          left join pg_roles r on r.oid = a.grantee
+         where c.oid = twin and a.grantee <> c.relowner
+    loop
+        execute format('revoke all on %s from %s', twin, grantee);
+    end loop;
+    for grantee in
+        select distinct case a.grantee when 0 then 'public' else quote_ident(r.rolname) end
+          from pg_class c cross join aclexplode(c.relacl) a
+          left join pg_roles r on r.oid = a.grantee
+         where c.oid = relation and a.grantee <> c.relowner and a.privilege_type = 'SELECT'
+    loop
+        execute format('grant select on %s to %s', twin, grantee);
+    end loop;
+    if (select c.relrowsecurity from pg_class c where c.oid = relation) then
+        execute format('alter table %s enable row level security', twin);
+    end if;
+end
+$$;
+
+create function godwit.track(
+    relation regclass,
+    metadata jsonb default '{}'
+) returns regclass
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, godwit, pg_temp
+    as $$
+declare
+    twin_name text;
+    twin regclass;
+    body text;
+    names text[];
+    columns text;
+    owner oid;
+begin
+    execute format('lock table %s in access exclusive mode', relation);
+    perform godwit._check_trackable(relation);
+    if jsonb_typeof(metadata) <> 'object' then
+        raise exception 'metadata is a JSON object' using errcode = 'invalid_parameter_value';
+    end if;
+    select format('%I.%I', n.nspname, c.relname || '_history'), c.relowner into twin_name, owner
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
+    -- A domain's own constraints would refuse what only the history has to hold.
+    select coalesce(string_agg(format(', %I %s', a.attname, format_type(
+               case when t.typtype = 'd' then godwit._base_type(t.oid) else t.oid end,
+               case when t.typtype = 'd' then t.typtypmod else a.atttypmod end)), ''
+               order by a.attnum), ''),
+           coalesce(string_agg(format(', %I', a.attname), '' order by a.attnum), ''),
+           coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+      into columns, body, names
+      from pg_attribute a join pg_type t on t.oid = a.atttypid
+     where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+       and a.attgenerated = '' and a.attname <> '_id';
+    execute format(
+        'create table %s (
+             _id text collate "C" not null,
+             _rev godwit.revision not null,
+             _prev godwit.revision,
+             _deleted boolean not null default false,
+             _seq bigint default godwit._next_sequence(),
+             _at timestamptz not null default pg_catalog.clock_timestamp(),
+             _by text not null default godwit._author(),
+             _stub boolean not null default false
+             %s,
+             _extra jsonb,
+             primary key (_id, _rev),
+             constraint body_or_stub check (_stub or _seq is not null)
+         )', twin_name, columns);
+    twin := twin_name::regclass;
+
+    -- One rewrite of the table, and no trigger of the app's sees it.
+    execute format('alter table %s add column _rev godwit.revision', relation);
+    execute format(
+        'alter table %s alter column _rev type godwit.revision
+             using godwit._first_revision(%s, %L::text[], row(%s)), alter column _rev set not null',
+        relation, replace(godwit._id_expression(relation, '@'), '@.', ''), names,
+        ltrim(body, ', '));
+    execute format('insert into %s (_id, _rev%s) select %s, t._rev%s from %s t', twin, body,
+        godwit._id_expression(relation, 't'), replace(body, ', ', ', t.'), relation);
+    execute format('create index on %s (_seq)', twin);
+    execute format('create index on %s (_id, _rev) where _extra is not null', twin);
+    execute format('comment on table %s is %L', twin,
+        'History twin of ' || relation || ': every revision of every record. Kept by godwit.');
+
+    perform godwit._remember(relation, twin, metadata);
+    perform godwit._create_triggers(relation, twin);
+    execute format('alter table %s owner to %I', twin, pg_get_userbyid(owner));
+    perform godwit._copy_privileges(relation, twin);
+    return twin;
+end
+$$;
+comment on function godwit.track is
+    'Gives an existing table its history twin; the app goes on with plain SQL. Locks and rewrites it once.';
+
+create function godwit._base_type(type oid) returns oid
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        with recursive line(oid, base, typtype) as (
+            select t.oid, t.typbasetype, t.typtype from pg_type t where t.oid = $1
+            union all
+            select t.oid, t.typbasetype, t.typtype from line join pg_type t on t.oid = line.base
+             where line.typtype = 'd')
+        select line.oid from line where line.typtype <> 'd'
+    $$;
+
+-- The stamp sorts after the app's own BEFORE triggers, for it hashes what they leave; the capture
+-- sorts before its AFTER triggers, so that they find the history there. Where a session replays
+-- another server's changes Postgres fires no statement triggers: there a row trigger captures.
+create function godwit._create_triggers(relation regclass, twin regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    execute format('create trigger "~godwit_stamp" before insert or update on %s
+        for each row execute function godwit._stamp()', relation);
+    execute format('alter table %s enable always trigger "~godwit_stamp"', relation);
+    execute format('create trigger "!godwit_insert" after insert on %s
+        referencing new table as godwit_new
+        for each statement execute function godwit._capture()', relation);
+    execute format('create trigger "!godwit_update" after update on %s
+        referencing old table as godwit_old new table as godwit_new
+        for each statement execute function godwit._capture()', relation);
+    execute format('create trigger "!godwit_delete" after delete on %s
+        referencing old table as godwit_old
+        for each statement execute function godwit._capture()', relation);
+    execute format('create trigger "!godwit_truncate" after truncate on %s
+        for each statement execute function godwit._capture()', relation);
+    execute format('alter table %s enable always trigger "!godwit_truncate"', relation);
+    execute format('create trigger "!godwit_replay" after insert or update or delete on %s
+        for each row execute function godwit._capture()', relation);
+    execute format('alter table %s enable replica trigger "!godwit_replay"', relation);
+    execute format('create trigger godwit_reconcile_insert after insert on %s
+        referencing new table as godwit_new
+        for each statement execute function godwit._reconcile()', twin);
+    execute format('create trigger godwit_reconcile_update after update on %s
+        referencing new table as godwit_new
+        for each statement execute function godwit._reconcile()', twin);
+end
+$$;
+
+create function godwit.untrack(
+    relation regclass,
+    drop_history boolean default false
+) returns void
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    twin regclass;
+    name text;
+begin
+    select t.twin into twin from godwit.tracked t where t.relation = untrack.relation;
+    if not found then
+        raise exception 'table % is not tracked', relation using errcode = 'undefined_table';
+    end if;
+    execute format('lock table %s, %s in access exclusive mode', relation, twin);
+    perform godwit._forget(relation);
+    for name in select tgname from pg_trigger where tgrelid = relation and not tgisinternal
+                   and tgname in ('~godwit_stamp', '!godwit_insert', '!godwit_update',
+                                  '!godwit_delete', '!godwit_truncate', '!godwit_replay')
+    loop
+        execute format('drop trigger %I on %s', name, relation);
+    end loop;
+    execute format('alter table %s drop column _rev', relation);
+    if drop_history then
+        execute format('drop table %s', twin);
+    else
+        execute format('drop trigger godwit_reconcile_insert on %s', twin);
+        execute format('drop trigger godwit_reconcile_update on %s', twin);
+        raise notice 'the history stays in %, as a plain table', twin;
+    end if;
+end
+$$;
+comment on function godwit.untrack is
+    'Takes triggers and _rev off a table again. The twin stays as a plain table, or goes.';
+
+create function godwit.create_table(
+    name text,
+    columns text,
+    metadata jsonb default '{}'
+) returns regclass
+    language plpgsql
+    volatile
+    security invoker
+    as $$
+declare
+    parts text[] := pg_catalog.parse_ident(name);
+begin
+    if pg_catalog.cardinality(parts) > 2 then
+        raise exception '% has too many dots', name using errcode = 'invalid_name';
+    end if;
+    return godwit._create_table(
+        case pg_catalog.cardinality(parts) when 2 then parts[1] else pg_catalog.current_schema() end,
+        parts[pg_catalog.cardinality(parts)], columns, metadata);
+end
+$$;
+comment on function godwit.create_table(text, text, jsonb) is
+    'Makes a table and its twin from a column list in SQL; the record id is a column _id.';
+
+create function godwit._create_table(
+    schema_name text,
+    table_name text,
+    columns text,
+    metadata jsonb
+) returns regclass
+    language plpgsql
+    volatile
+    security invoker
+    as $$
+declare
+    relation regclass;
+begin
+    if schema_name is null then
+        raise exception 'no schema to create % in', pg_catalog.quote_ident(table_name)
+            using errcode = 'undefined_schema', hint = 'Name one: schema.table.';
+    end if;
+    if table_name is null or table_name = '' then
+        raise exception 'the table has no name' using errcode = 'invalid_name';
+    end if;
+    if pg_catalog.octet_length(table_name || '_history') > 63 then
+        raise exception 'the name % is too long', pg_catalog.quote_ident(table_name)
+            using errcode = 'name_too_long',
+                  detail = 'Its twin adds "_history", and a name has at most 63 bytes.';
+    end if;
+    execute pg_catalog.format(
+        'create table %I.%I (_id text collate "C" primary key default godwit._uuid_v7()::text%s)',
+        schema_name, table_name,
+        case when pg_catalog.btrim(coalesce(columns, '')) = '' then '' else ', ' || columns end);
+    relation := pg_catalog.format('%I.%I', schema_name, table_name)::regclass;
+    perform godwit.track(relation, metadata);
+    return relation;
+end
+$$;
+
+create function godwit.create_table(
+    definition jsonb
+) returns regclass
+    language plpgsql
+    volatile
+    security invoker
+    as $$
+declare
+    columns text;
+    unknown text;
+begin
+    if pg_catalog.jsonb_typeof(definition) <> 'object'
+       or pg_catalog.jsonb_typeof(definition -> 'name') is distinct from 'string' then
+        raise exception 'a table definition is a JSON object with a name'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    select pg_catalog.string_agg(key, ', ') into unknown
+      from pg_catalog.jsonb_object_keys(definition) key
+     where key not in ('name', 'columns', 'metadata');
+    if unknown is not null then
+        raise exception 'a table definition has no member %', unknown
+            using errcode = 'invalid_parameter_value',
+                  hint = 'It has name, columns and metadata.';
+    end if;
+    if pg_catalog.jsonb_typeof(coalesce(definition -> 'columns', '[]')) <> 'array' then
+        raise exception 'columns is a JSON array' using errcode = 'invalid_parameter_value';
+    end if;
+    select pg_catalog.string_agg(godwit._column_definition(c.def), ', ' order by c.place) into columns
+      from pg_catalog.jsonb_array_elements(coalesce(definition -> 'columns', '[]'))
+           with ordinality c(def, place);
+    return godwit._create_table(pg_catalog.current_schema(), definition ->> 'name', columns,
+        coalesce(definition -> 'metadata', '{}'));
+end
+$$;
+comment on function godwit.create_table(jsonb) is
+    'Makes a table and its twin from the JSON table definition of the wire.';
+
+-- One column as SQL. Nothing of the definition is pasted in as it came: names are quoted, a type
+-- must be one as a whole, a default is a literal.
+create function godwit._column_definition(def jsonb) returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, public, pg_temp
+    as $$
+declare
+    name text := def ->> 'name';
+    type text := def ->> 'type';
+    out text;
+    rule record;
+    unknown text;
+begin
+    if jsonb_typeof(def) <> 'object' or coalesce(name, '') = '' or coalesce(type, '') = '' then
+        raise exception 'a column definition is a JSON object with a name and a type'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    select string_agg(key, ', ') into unknown from jsonb_object_keys(def) key
+     where key not in ('name', 'type', 'default', 'constraints');
+    if unknown is not null then
+        raise exception 'column % has an unknown member %', quote_ident(name), unknown
+            using errcode = 'invalid_parameter_value',
+                  hint = 'It has name, type, default and constraints.';
+    end if;
+    if octet_length(name) > 63 then
+        raise exception 'the column name % is too long', quote_ident(name)
+            using errcode = 'name_too_long';
+    end if;
+    if name in ('_id', '_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra') then
+        raise exception 'column % is named like one of Godwit''s own', quote_ident(name)
+            using errcode = 'duplicate_column';
+    end if;
+    if type ~ '--|/\*' or to_regtype(type) is null then
+        raise exception 'column %: there is no type %', quote_ident(name), quote_literal(type)
+            using errcode = 'undefined_object';
+    end if;
+    out := format('%I %s', name, type);
+    if def ? 'default' and jsonb_typeof(def -> 'default') <> 'null' then
+        -- A wire value, {"int": "7"}, or a plain JSON scalar.
+        out := out || format(' default %L', case jsonb_typeof(def -> 'default')
+            when 'object' then (select value from jsonb_each_text(def -> 'default') limit 1)
+            else def ->> 'default' end);
+    end if;
+    if jsonb_typeof(coalesce(def -> 'constraints', '[]')) <> 'array' then
+        raise exception 'column %: constraints is a JSON array', quote_ident(name)
+            using errcode = 'invalid_parameter_value';
+    end if;
+    for rule in
+        select e.key from jsonb_array_elements(coalesce(def -> 'constraints', '[]')) c(rule),
+               jsonb_each(c.rule) e
+    loop
+        out := out || case rule.key when 'not_null' then ' not null' when 'unique' then ' unique'
+                      else null end;
+        if out is null then
+            raise exception 'column %: there is no constraint %', quote_ident(name),
+                    quote_literal(rule.key)
+                using errcode = 'invalid_parameter_value', hint = 'There are not_null and unique.';
+        end if;
+    end loop;
+    return out;
+end
+$$;
+
+create function godwit.tables()
+    returns table (name text, table_oid regclass, twin regclass, id_columns text[],
+                   created_by text, created_at timestamptz, metadata jsonb)
+    language sql
+    stable
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select godwit._wire_name(t.relation), t.relation, t.twin,
+               (select array_agg(a.attname::text order by k.place)
+                  from pg_index i
+                  cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
+                  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+                 where i.indrelid = t.relation and i.indisprimary),
+               t.created_by, t.created_at, t.metadata
+          from godwit.tracked t
+         order by 1
+    $$;
+comment on function godwit.tables is 'The tracked tables.';
+
+create function godwit.table_def(
+    relation regclass
+) returns jsonb
+    language plpgsql
+    stable
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    def jsonb;
+begin
+    select jsonb_build_object(
+               'name', t.name, 'id_columns', t.id_columns, 'created_by', t.created_by,
+               'created_at', to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+               'metadata', t.metadata,
+               'columns', (
+                   select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                              'name', a.attname,
+                              'type', format_type(a.atttypid, a.atttypmod),
+                              'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+                              'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
+                              'constraints', case when a.attnotnull then '[{"not_null": {}}]'::jsonb end
+                          )) order by a.attnum), '[]')
+                     from pg_attribute a
+                     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+                    where a.attrelid = t.table_oid and a.attnum > 0 and not a.attisdropped
+                      and a.attname <> '_rev'))
+      into def
+      from godwit.tables() t where t.table_oid = relation;
+    if def is null then
+        raise exception 'table % is not tracked', relation using errcode = 'undefined_table';
+    end if;
+    return def;
+end
+$$;
+comment on function godwit.table_def is
+    'A tracked table''s definition as it is now, who tracked it and when, and its metadata.';
+
+create function godwit.set_metadata(
+    relation regclass,
+    metadata jsonb
+) returns void
+    language sql
+    volatile
+    security invoker
+    as $$ select godwit._annotate(relation, metadata) $$;
+comment on function godwit.set_metadata is 'Attaches a JSON object of the owner''s to a tracked table.';
