@@ -62,9 +62,10 @@ fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement) -> JsonB {
 
 fn wire(shape: &Shape, row: &spi::Row, with: With) -> JsonB {
     let mut record = of_datum(shape, row.need(1)).or_report();
-    if let (true, Some(revision)) = (with.revisions, &record.revision) {
-        record.revisions = Some(ancestry(shape, &record.id, revision));
-    }
+    record.revisions = match &record.revision {
+        Some(revision) if with.revisions => Some(ancestry(shape, &record.id, revision)),
+        _ => None,
+    };
     if with.conflicts {
         record.conflicts = Some(conflicts(shape, &record.id));
     }

@@ -191,12 +191,13 @@ fn insert_sql(shape: &Shape, round: usize) -> String {
     )
 }
 
-/// `unnest(…) k(id, p1, p2 …)`: record ids with the texts that their keys are made of.
+/// `rows from (unnest(…) …) k(id, p1, p2 …)`: record ids with the texts that their keys are made of.
 pub fn keys(shape: &Shape) -> String {
     let count = shape.key.len() + 1;
-    let args: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
+    let args: Vec<String> =
+        (1..=count).map(|number| format!("pg_catalog.unnest(${number})")).collect();
     let parts: Vec<String> = (1..count).map(|number| format!(", p{number}")).collect();
-    format!("pg_catalog.unnest({}) k(id{})", args.join(", "), parts.concat())
+    format!("rows from ({}) k(id{})", args.join(", "), parts.concat())
 }
 
 pub fn key_args(shape: &Shape, ids: &[String]) -> Vec<Arg> {
