@@ -504,7 +504,7 @@ create function godwit.table_def(
     relation regclass
 ) returns jsonb
     language plpgsql
-    stable
+    volatile
     security invoker
     set search_path = pg_catalog, pg_temp
     as $$

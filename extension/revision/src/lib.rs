@@ -19,3 +19,4 @@ pub use json::{from_json, to_json};
 pub use record::{ID_BYTES_MAX, Record, RecordError};
 pub use tree::{Insertion, Tree};
 pub use value::{Attributes, DEPTH_MAX, Value, ValueError, float_text};
+pub use wire::attributes;

@@ -150,8 +150,9 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// Attributes by name; a name that comes twice is refused, as in every object on the wire.
-pub(crate) fn attributes<'de, D: Deserializer<'de>>(
+/// Attributes by name, for serde's `deserialize_with`; a name that comes twice is refused, as in
+/// every object on the wire.
+pub fn attributes<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, Value>, D::Error> {
     let Strict(serde_json::Value::Object(members)) = Strict::deserialize(deserializer)? else {

@@ -1,0 +1,125 @@
+//! In charge of the connections, and of the one statement that a request runs.
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use serde_json::value::RawValue;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{NoTls, Row};
+
+use crate::config;
+use crate::error::Error;
+
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+}
+
+/// A parameter; all of them go as text and are cast in SQL, so that nothing is prepared by name
+/// and a pooler in transaction mode may stand between.
+pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+pub fn text<'a>(value: &'a (dyn ToSql + Sync)) -> Parameter<'a> {
+    (value, Type::TEXT)
+}
+
+pub fn int8<'a>(value: &'a (dyn ToSql + Sync)) -> Parameter<'a> {
+    (value, Type::INT8)
+}
+
+pub fn texts<'a>(value: &'a (dyn ToSql + Sync)) -> Parameter<'a> {
+    (value, Type::TEXT_ARRAY)
+}
+
+pub fn boolean<'a>(value: &'a (dyn ToSql + Sync)) -> Parameter<'a> {
+    (value, Type::BOOL)
+}
+
+impl Database {
+    /// A pool that connects when it is first asked to.
+    pub fn new(config: &config::Serve) -> Result<Self, String> {
+        let mut target: tokio_postgres::Config = config
+            .database_url
+            .parse()
+            .map_err(|error| format!("DATABASE_URL can't be read: {error}"))?;
+        target.connect_timeout(config.pool_wait());
+        if target.get_application_name().is_none() {
+            target.application_name("godwit");
+        }
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let timeout = config.statement_timeout_ms;
+        let pool = Pool::builder(Manager::from_config(target, NoTls, manager))
+            .max_size(config.pool_size.into())
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(config.pool_wait()))
+            .create_timeout(Some(config.pool_wait()))
+            .post_create(Hook::async_fn(move |client, _| {
+                Box::pin(async move {
+                    let settings = format!("set statement_timeout = {timeout}; set timezone = 'UTC'");
+                    client.batch_execute(&settings).await.map_err(HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|error| format!("the connection pool can't be made: {error}"))?;
+        Ok(Database { pool })
+    }
+
+    pub async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+        let client = self.pool.get().await?;
+        Ok(client.query_typed(sql, parameters).await?)
+    }
+
+    /// The first row's first column as JSON text; null and no row are `None`.
+    pub async fn json(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Option<Box<RawValue>>, Error> {
+        let rows = self.rows(sql, parameters).await?;
+        let found = rows.first().map(|row| row.try_get::<_, Option<String>>(0)).transpose()?;
+        found.flatten().map(raw).transpose()
+    }
+
+    /// Whether the database is there and has the extension in a version that this gateway speaks.
+    pub async fn check(&self) -> Result<String, String> {
+        let client = self.pool.get().await.map_err(|error| {
+            let cause = match &error {
+                deadpool_postgres::PoolError::Backend(error) => describe(error),
+                other => other.to_string(),
+            };
+            format!("the database can't be reached: {cause}. Check DATABASE_URL.")
+        })?;
+        let sql = "select extversion from pg_catalog.pg_extension where extname = 'godwit'";
+        let rows = client.query_typed(sql, &[]).await.map_err(|error| describe(&error))?;
+        let Some(row) = rows.first() else {
+            return Err("the database has no extension godwit: run `create extension godwit` \
+                        in it as a superuser."
+                .into());
+        };
+        let version: String = row.try_get(0).map_err(|error| error.to_string())?;
+        let ours = env!("CARGO_PKG_VERSION");
+        let series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());
+        if series(&version) != series(ours) {
+            return Err(format!(
+                "the extension is of version {version}, this gateway of {ours}: run \
+                 `alter extension godwit update`, or the gateway that goes with it."
+            ));
+        }
+        Ok(version)
+    }
+}
+
+/// The database's own words where it has any, else the cause of the connection's failure.
+fn describe(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    match error.as_db_error() {
+        Some(db) => db.message().to_owned(),
+        None => error.source().map_or_else(|| error.to_string(), ToString::to_string),
+    }
+}
+
+/// JSON that Postgres wrote, put into an answer as it is.
+pub fn raw(text: String) -> Result<Box<RawValue>, Error> {
+    RawValue::from_string(text).map_err(|error| {
+        tracing::error!(%error, "the database returned what is not JSON");
+        Error::unavailable("the database answered with what can't be read")
+    })
+}

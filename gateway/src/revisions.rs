@@ -1,0 +1,116 @@
+//! In charge of replication: revisions that are missing here, and revisions that arrive.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use revision::{Record, RevisionId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::body;
+use crate::database::text;
+use crate::error::Error;
+use crate::routes::{self, Gateway};
+
+/// Each revision is read by itself, so that a malformed one doesn't stop the others.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    revisions: Vec<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    id: Option<String>,
+    revision: Option<String>,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub async fn put(
+    State(gateway): State<Arc<Gateway>>,
+    Path(table): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    let batch: Batch = body::json(&headers, body, gateway.config.body_bytes_max).await?;
+    check_count(batch.revisions.len(), gateway.config.batch_max)?;
+    let mut results: Vec<Option<Outcome>> = Vec::new();
+    let mut places = Vec::new();
+    let mut good: Vec<Record> = Vec::new();
+    for (place, item) in batch.revisions.iter().enumerate() {
+        match serde_json::from_str::<Record>(item.get()) {
+            Ok(record) => {
+                good.push(record);
+                places.push(place);
+                results.push(None);
+            }
+            Err(error) => results.push(Some(unreadable(item, &error))),
+        }
+    }
+    let json = serde_json::to_string(&good)
+        .map_err(|error| Error::bad_value(format!("the records can't be passed on: {error}")))?;
+    let sql = "select ord::int8, id, revision, status, reason
+                 from godwit.put_revisions(godwit.find_table($1), $2::jsonb)";
+    for row in gateway.database.rows(sql, &[text(&table), text(&json)]).await? {
+        let ord: i64 = row.try_get(0)?;
+        let place = usize::try_from(ord - 1).ok().and_then(|at| places.get(at));
+        if let Some(slot) = place.and_then(|place| results.get_mut(*place)) {
+            *slot = Some(Outcome {
+                id: row.try_get(1)?,
+                revision: row.try_get(2)?,
+                status: row.try_get(3)?,
+                reason: row.try_get(4)?,
+            });
+        }
+    }
+    let answered: Vec<Outcome> = results.into_iter().flatten().collect();
+    if answered.len() != batch.revisions.len() {
+        tracing::error!(sent = batch.revisions.len(), answered = answered.len(), "results missing");
+        return Err(Error::unavailable("the database did not answer for every revision"));
+    }
+    #[derive(Serialize)]
+    struct Answer {
+        results: Vec<Outcome>,
+    }
+    Ok(routes::json(StatusCode::OK, &Answer { results: answered }))
+}
+
+/// The outcome of what is no record; its id and revision as far as they can be made out.
+fn unreadable(item: &RawValue, error: &serde_json::Error) -> Outcome {
+    let loose: serde_json::Value = serde_json::from_str(item.get()).unwrap_or_default();
+    let said = |name: &str| loose.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+    Outcome {
+        id: said("id"),
+        revision: said("revision"),
+        status: "rejected".into(),
+        reason: Some(format!("the record can't be read: {error}")),
+    }
+}
+
+pub async fn missing(
+    State(gateway): State<Arc<Gateway>>,
+    Path(table): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    let asked: BTreeMap<String, Vec<RevisionId>> =
+        body::json(&headers, body, gateway.config.body_bytes_max).await?;
+    check_count(asked.values().map(Vec::len).sum(), gateway.config.batch_max)?;
+    let json = serde_json::to_string(&asked)
+        .map_err(|error| Error::bad_value(format!("the question can't be passed on: {error}")))?;
+    let sql = "select godwit.revs_diff(godwit.find_table($1), $2::jsonb)::text";
+    let answer = gateway.database.json(sql, &[text(&table), text(&json)]).await?;
+    Ok(routes::json(StatusCode::OK, &answer))
+}
+
+fn check_count(count: usize, max: u32) -> Result<(), Error> {
+    if count > max as usize {
+        return Err(Error::too_large(format!("{count} revisions; at most {max} are taken at once")));
+    }
+    Ok(())
+}

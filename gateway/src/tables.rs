@@ -1,0 +1,75 @@
+//! In charge of `/v1/tables`: listing, showing and creating tracked tables.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+use crate::body;
+use crate::database::{raw, text};
+use crate::error::Error;
+use crate::routes::{self, Gateway};
+
+pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Error> {
+    let sql = "select godwit.table_def(t.table_oid)::text from godwit.tables() t order by t.name";
+    let rows = gateway.database.rows(sql, &[]).await?;
+    let tables: Result<Vec<Box<RawValue>>, Error> =
+        rows.iter().map(|row| raw(row.try_get(0)?)).collect();
+    #[derive(Serialize)]
+    struct Answer {
+        tables: Vec<Box<RawValue>>,
+    }
+    Ok(routes::json(StatusCode::OK, &Answer { tables: tables? }))
+}
+
+pub async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    Path(table): Path<String>,
+) -> Result<Response, Error> {
+    let sql = "select godwit.table_def(godwit.find_table($1))::text";
+    let def = gateway.database.json(sql, &[text(&table)]).await?;
+    Ok(routes::json(StatusCode::OK, &def))
+}
+
+/// A table definition; its name is the path's.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Definition {
+    #[serde(default)]
+    columns: Vec<Column>,
+    #[serde(default)]
+    metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Column {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    default: Option<serde_json::Value>,
+    #[serde(default)]
+    constraints: Vec<serde_json::Value>,
+}
+
+pub async fn create(
+    State(gateway): State<Arc<Gateway>>,
+    Path(table): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    let definition: Definition =
+        body::json(&headers, body, gateway.config.body_bytes_max).await?;
+    let definition = json!({
+        "name": table, "columns": definition.columns, "metadata": definition.metadata,
+    });
+    let definition = definition.to_string();
+    let sql = "select godwit.table_def(godwit.create_table($1::jsonb))::text";
+    let def = gateway.database.json(sql, &[text(&definition)]).await?;
+    Ok(routes::json(StatusCode::CREATED, &def))
+}
