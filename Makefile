@@ -1,0 +1,41 @@
+# The verbs. Each installs what it needs first; `make help` says what there is.
+SHELL := bash
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## a database with 28,298 airports and the gateway, until Ctrl-C (DATABASE_URL=… for your own)
+	@scripts/run.sh
+
+demo: ## watch two offline clients and plain SQL come to agree
+	@scripts/demo.sh
+
+test: ## every suite
+	@scripts/test.sh
+
+check: ## formatting, lints and the tests that need no Postgres
+	@scripts/test.sh fmt clippy unit
+
+regress: ## the SQL tests
+	@scripts/test.sh install regress
+
+isolation: ## the tests with two or three sessions
+	@scripts/test.sh install isolation
+
+e2e: ## the tests through HTTP
+	@scripts/test.sh install e2e
+
+bench: ## ratios of tracked to untracked tables, in one run
+	@bench/run.sh
+
+setup: ## install what is missing on Debian or Ubuntu
+	@scripts/setup.sh test
+
+install: ## build the extension and the gateway, install the extension
+	@scripts/install.sh
+
+clean: ## remove what was built and the private clusters
+	@rm -rf target
+
+.PHONY: help run demo test check regress isolation e2e bench setup install clean

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# `make test`: every suite, one line each. With names as arguments only those suites.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/env.sh"
+"$here/setup.sh" test || exit 1
+find_postgres || exit 1
+cd "$ROOT"
+logs=$LOCAL/test-logs
+mkdir -p "$logs"
+lines=()
+passed=0
+failed=0
+
+# suite NAME COMMAND…: the last line of the log that counts something stands beside the outcome.
+suite() {
+    local name=$1 start=$SECONDS outcome details
+    shift
+    if [ "${#wanted[@]}" -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
+        return
+    fi
+    if "$@" > "$logs/$name.log" 2>&1 < /dev/null; then
+        outcome=ok
+        passed=$((passed + 1))
+    else
+        outcome=FAIL
+        failed=$((failed + 1))
+        tail -n 60 "$logs/$name.log"
+    fi
+    details=$(python3 "$here/count.py" "$name" "$logs/$name.log")
+    lines+=("$(printf '%-4s  %-10s %4d s  %s' "$outcome" "$name" $((SECONDS - start)) "$details")")
+    printf '%s\n' "${lines[-1]}"
+}
+
+wanted=("$@")
+run_regress() {
+    . "$here/stack.sh"
+    cluster_scratch regress || return 1
+    mkdir -p "$LOCAL/regress"
+    local tests
+    tests=$(cd tests/regress/sql && ls ./*.sql | sed 's|^\./||; s|\.sql$||' | sort)
+    # shellcheck disable=SC2086
+    PGOPTIONS= "$(dirname "$("$PG_CONFIG" --pgxs)")/../test/regress/pg_regress" --inputdir=tests/regress \
+        --outputdir="$LOCAL/regress" --bindir="$PG_BIN" --host=127.0.0.1 --port="$PGPORT" --user=postgres \
+        --load-extension=godwit --dbname=regress $tests
+    local code=$?
+    [ $code = 0 ] || cat "$LOCAL/regress/regression.diffs"
+    return $code
+}
+run_isolation() {
+    . "$here/stack.sh"
+    cluster_scratch isolation || return 1
+    mkdir -p "$LOCAL/isolation"
+    local specs
+    specs=$(cd tests/isolation/specs && ls ./*.spec | sed 's|^\./||; s|\.spec$||' | sort)
+    # shellcheck disable=SC2086
+    "$(dirname "$("$PG_CONFIG" --pgxs)")/../test/isolation/pg_isolation_regress" --inputdir=tests/isolation \
+        --outputdir="$LOCAL/isolation" --bindir="$PG_BIN" --host=127.0.0.1 --port="$PGPORT" --user=postgres \
+        --load-extension=godwit --dbname=isolation $specs
+    local code=$?
+    [ $code = 0 ] || cat "$LOCAL/isolation/regression.diffs"
+    return $code
+}
+run_pouchdb() {
+    (cd tests/pouchdb && npm ci --silent --no-audit --no-fund) || return 1
+    cargo run --quiet --release -p revision --example trees > "$LOCAL/trees.jsonl" || return 1
+    node tests/pouchdb/check.mjs "$LOCAL/trees.jsonl"
+}
+run_e2e() {
+    . "$here/stack.sh"
+    stack_start e2e || return 1
+    cargo test -p godwit-e2e
+}
+run_docs() {
+    . "$here/stack.sh"
+    cluster_scratch docs || return 1
+    createdb docs && python3 "$here/doc_test.py" "$(cluster_url docs)"
+}
+run_demo() {
+    . "$here/stack.sh"
+    stack_start demo || return 1
+    cargo run --quiet -p godwit-e2e --bin demo
+}
+
+suite fmt cargo fmt --all --check
+suite clippy cargo clippy --workspace --all-targets -- -D warnings
+suite unit cargo test
+suite vectors python3 tests/vectors/check.py
+suite pouchdb run_pouchdb
+suite install "$here/install.sh"
+suite regress run_regress
+suite isolation run_isolation
+suite e2e run_e2e
+suite demo run_demo
+suite docs run_docs
+
+echo
+printf '%s\n' "${lines[@]}"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
