@@ -20,7 +20,7 @@ create type godwit.revision (
     internallength = variable,
     alignment = int4,
     storage = extended,
-    category = 'U'
+    category = 'S'
 );
 
 comment on type godwit.revision is

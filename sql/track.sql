@@ -98,7 +98,8 @@ begin
     select string_agg(quote_ident(a.attname), ', ') into clash
       from pg_attribute a
      where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
-       and (a.attname in ('_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra')
+       and (a.attname in ('_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra',
+                          '_godwit_row')
             or a.attname = '_id' and not (primary_key.indnatts = 1
                and primary_key.indkey[0] = a.attnum and a.atttypid = 'text'::regtype));
     if clash is not null then
@@ -445,7 +446,8 @@ begin
         raise exception 'the column name % is too long', quote_ident(name)
             using errcode = 'name_too_long';
     end if;
-    if name in ('_id', '_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra') then
+    if name in ('_id', '_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra',
+                '_godwit_row') then
         raise exception 'column % is named like one of Godwit''s own', quote_ident(name)
             using errcode = 'duplicate_column';
     end if;

@@ -69,8 +69,10 @@ fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         id = shape.id_of_row("n"),
         parent = parent_of_row(shape, "n"),
         kept = format_args!(
-            "case when h._extra is not null then godwit._carried({}::oid, h._extra, o, n) end",
-            shape.relation.to_u32()
+            "case when h._extra is not null then godwit._carried({}::oid, h._extra, {}, {}) end",
+            shape.relation.to_u32(),
+            shape.whole_row("o"),
+            shape.whole_row("n"),
         ),
         columns = shape.body_columns("n."),
         same_key = shape.same_key("o", "n"),
@@ -129,23 +131,28 @@ fn add(shape: &Shape, work: impl FnOnce() -> u64) -> u64 {
 fn parent_of_row(shape: &Shape, row: &str) -> String {
     format!(
         "case when godwit.generation({row}._rev) > 1
-              then godwit._parent({}::oid, {row}) end",
-        shape.relation.to_u32()
+              then godwit._parent({}::oid, {}) end",
+        shape.relation.to_u32(),
+        shape.whole_row(row),
     )
 }
 
 /// Adds the old rows' revisions that an outer statement has made and not kept yet.
 fn catch_up(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     let sql = format!(
-        "select o from godwit_old o where not exists (
+        "select {row} from godwit_old o where not exists (
                 select from {twin} h where h._id = {id} and h._rev = o._rev and not h._stub)",
+        row = shape.whole_row("o"),
         twin = shape.twin,
         id = shape.id_of_row("o"),
     );
     let missing = spi::rows_in_trigger(trigger, &sql, &[], |row| {
-        let header = row.need::<pg_sys::Datum>(1).cast_mut_ptr();
-        // SAFETY: the column is a whole row; its datum is detoasted by nature.
-        unsafe { row_of_table(shape, header) }
+        // SAFETY: the column is a whole row of the table. Inside a row a composite may have a short
+        // header, which detoasting makes whole again.
+        unsafe {
+            let header = pg_sys::pg_detoast_datum(row.need::<pg_sys::Datum>(1).cast_mut_ptr());
+            row_of_table(shape, header.cast())
+        }
     });
     for (id, revision, attributes) in missing {
         keep(shape, &id, &revision, attributes);

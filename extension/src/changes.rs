@@ -74,19 +74,19 @@ fn _changes(
 /// One table's changes above `$1` and up to the horizon `$2`.
 fn part(shape: &Shape, records: bool) -> String {
     let record = if records {
-        format!("godwit._record({}::oid, p.h)", shape.relation.to_u32())
+        format!("godwit._record({}::oid, p._godwit_row)", shape.relation.to_u32())
     } else {
         "null::jsonb".to_owned()
     };
     format!(
-        "select (p.h)._seq, {name}, (p.h)._id, (p.h)._rev::text, (p.h)._deleted,
+        "select (p._godwit_row)._seq, {name}, (p._godwit_row)._id, (p._godwit_row)._rev::text, (p._godwit_row)._deleted,
                 (select l._rev::text from {twin} l
-                  where l._id = (p.h)._id and not l._stub and not exists (
+                  where l._id = (p._godwit_row)._id and not l._stub and not exists (
                         select from {twin} c where c._id = l._id and c._prev = l._rev)
                   order by l._deleted, l._rev desc limit 1),
                 {record}
-           from (select h from {twin} h where h._seq > $1 and h._seq <= $2
-                  order by h._seq limit $3) p",
+           from (select _godwit_row from {twin} _godwit_row where _seq > $1 and _seq <= $2
+                  order by _seq limit $3) p",
         name = literal(&shape.wire_name),
         twin = shape.twin,
     )

@@ -71,11 +71,9 @@ fn _carried(
 }
 
 fn of_table(shape: &Shape, row: &AnyElement) -> (String, RevisionId, Attributes) {
-    // SAFETY: the extension's own SQL hands over whole rows of the table.
-    unsafe {
-        let header = pg_sys::pg_detoast_datum(row.datum().cast_mut_ptr()).cast();
-        capture::row_of_table(shape, header)
-    }
+    let header = row::whole_row(row, shape.relation).or_report();
+    // SAFETY: it is a row of the table.
+    unsafe { capture::row_of_table(shape, header) }
 }
 
 fn members(record: &AnyElement) -> Vec<(String, Value)> {

@@ -16,9 +16,10 @@ use crate::twin;
 
 const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
 
-/// Leaves of record `h._id` in SQL: what has a body and no child.
-const IS_LEAF: &str = "not h._stub and not exists (
-    select from {twin} c where c._id = h._id and c._prev = h._rev)";
+/// Leaves in SQL: what has a body and no child. Whole rows go by an alias that no column can have:
+/// `h` would be the column of that name, where the app has one.
+const IS_LEAF: &str = "not _godwit_row._stub and not exists (
+    select from {twin} c where c._id = _godwit_row._id and c._prev = _godwit_row._rev)";
 
 /// What of a revision goes on the wire beside its attributes.
 #[derive(Clone, Copy, Default)]
@@ -43,8 +44,8 @@ fn _get(
         None => format!("$2 is null and {}", IS_LEAF.replace("{twin}", &shape.twin)),
     };
     let sql = format!(
-        "select h from {} h where h._id = $1 and {condition}
-          order by h._deleted, h._rev desc limit 1",
+        "select _godwit_row from {} _godwit_row where _id = $1 and {condition}
+          order by _deleted, _rev desc limit 1",
         shape.twin
     );
     let args = [spi::text(id), twin::revision_arg(&shape, revision.as_ref())];
@@ -56,7 +57,8 @@ fn _get(
 #[pg_extern(sql = false)]
 fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement) -> JsonB {
     let shape = Shape::of(relation).or_report();
-    let record = of_datum(&shape, revision.datum()).or_report();
+    let header = row::whole_row(&revision, shape.twin_relation).or_report();
+    let record = of_header(&shape, header).or_report();
     JsonB(to_json(&record))
 }
 
@@ -80,9 +82,13 @@ fn to_json(record: &Record) -> serde_json::Value {
 
 /// A record from a composite datum of the twin's row type, with its parent as ancestry.
 fn of_datum(shape: &Shape, datum: pg_sys::Datum) -> Result<Record, Error> {
-    // SAFETY: the callers hand over whole rows of the twin.
+    // SAFETY: the callers' statements select whole rows of the twin.
+    of_header(shape, unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()) }.cast())
+}
+
+fn of_header(shape: &Shape, header: pg_sys::HeapTupleHeader) -> Result<Record, Error> {
+    // SAFETY: the header is that of a whole row of the twin.
     unsafe {
-        let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
         let (cells, desc) = row::record_cells(header);
         let record = of_cells(shape, &cells);
         pg_sys::FreeTupleDesc(desc);
@@ -119,8 +125,8 @@ fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionId> {
     let sql = format!(
         "with recursive line(revision) as (
             select $2 union all
-            select h._prev from line join {} h on h._id = $1 and h._rev = line.revision
-             where h._prev is not null)
+            select _godwit_row._prev from line join {} _godwit_row on _godwit_row._id = $1 and _godwit_row._rev = line.revision
+             where _godwit_row._prev is not null)
          select revision from line",
         shape.twin
     );
@@ -131,8 +137,8 @@ fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionId> {
 /// The leaves that are neither the winner nor tombstones, highest first.
 fn conflicts(shape: &Shape, id: &str) -> Vec<RevisionId> {
     let sql = format!(
-        "select h._rev from {} h where h._id = $1 and not h._deleted and {}
-          order by h._rev desc offset 1",
+        "select _godwit_row._rev from {} _godwit_row where _godwit_row._id = $1 and not _godwit_row._deleted and {}
+          order by _godwit_row._rev desc offset 1",
         shape.twin,
         IS_LEAF.replace("{twin}", &shape.twin)
     );
@@ -145,14 +151,14 @@ fn _records(relation: pg_sys::Oid, after: Option<&str>, max: i32) -> SetOfIterat
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
     let sql = format!(
-        "select h from {twin} h join {table} t on {same} and t._rev = h._rev
-          where ($1 is null or h._id > $1) order by h._id limit $2",
+        "select _godwit_row from {twin} _godwit_row join {table} t on {same} and t._rev = _godwit_row._rev
+          where ($1 is null or _godwit_row._id > $1) order by _godwit_row._id limit $2",
         twin = shape.twin,
         table = shape.table,
         same = if shape.has_id_column() {
-            "t._id = h._id".to_owned()
+            "t._id = _godwit_row._id".to_owned()
         } else {
-            shape.same_key("t", "h")
+            shape.same_key("t", "_godwit_row")
         },
     );
     let args = [spi::optional_text(after), spi::int8(max.into())];
@@ -200,11 +206,11 @@ fn _history(
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
     let sql = format!(
-        "select h._rev::text, h._prev::text, h._deleted, h._stub,
-                l.leaf and row_number() over (order by not l.leaf, h._deleted, h._rev desc) = 1,
-                l.leaf, h._seq, h._at, h._by, h
-           from {twin} h cross join lateral (select {is_leaf} as leaf) l
-          where h._id = $1 order by h._rev desc",
+        "select _godwit_row._rev::text, _godwit_row._prev::text, _godwit_row._deleted, _godwit_row._stub,
+                l.leaf and row_number() over (order by not l.leaf, _godwit_row._deleted, _godwit_row._rev desc) = 1,
+                l.leaf, _godwit_row._seq, _godwit_row._at, _godwit_row._by, _godwit_row
+           from {twin} _godwit_row cross join lateral (select {is_leaf} as leaf) l
+          where _godwit_row._id = $1 order by _godwit_row._rev desc",
         twin = shape.twin,
         is_leaf = IS_LEAF.replace("{twin}", &shape.twin),
     );
@@ -234,7 +240,7 @@ fn _revs_diff(relation: pg_sys::Oid, revisions: JsonB) -> JsonB {
             Error::BadRecord(reason).report()
         });
     let sql = format!(
-        "select h._id, h._rev, {} from {} h where h._id = any ($1) and not h._stub",
+        "select _godwit_row._id, _godwit_row._rev, {} from {} _godwit_row where _godwit_row._id = any ($1) and not _godwit_row._stub",
         IS_LEAF.replace("{twin}", &shape.twin),
         shape.twin
     );

@@ -148,6 +148,22 @@ pub unsafe fn record_cells(header: pg_sys::HeapTupleHeader) -> (Cells, pg_sys::T
     }
 }
 
+/// The header of a composite argument that is a row of this relation. Anybody can call the
+/// functions that take one: what is something else must not be read as if it were one.
+pub fn whole_row(
+    argument: &pgrx::AnyElement,
+    relation: pg_sys::Oid,
+) -> Result<pg_sys::HeapTupleHeader, Error> {
+    // SAFETY: the datum is read as a tuple only after its type has been looked at.
+    unsafe {
+        let wanted = pg_sys::get_rel_type_id(relation);
+        if wanted == pg_sys::InvalidOid || argument.oid() != wanted {
+            return Err(Error::BadArgument("this function takes a whole row of its table".into()));
+        }
+        Ok(pg_sys::pg_detoast_datum(argument.datum().cast_mut_ptr()).cast())
+    }
+}
+
 /// The record id of a row: its key's text, or the JSON array of texts.
 pub fn id_of<'a>(parts: impl Iterator<Item = &'a Value>) -> String {
     let mut texts: Vec<String> =

@@ -225,6 +225,16 @@ impl Shape {
         }
     }
 
+    /// SQL for a whole row as the table's own type. In a transition table `n.*` would be of type
+    /// record, and `n` the column of that name, where the app has one.
+    pub fn whole_row(&self, row: &str) -> String {
+        let members: Vec<String> = self
+            .in_order()
+            .map(|column| format!("{row}.{}", column.map_or("_rev", |column| &column.quoted)))
+            .collect();
+        format!("row({})::{}", members.join(", "), self.table)
+    }
+
     /// SQL that says whether two rows, or a row and a twin's row, have the same key.
     pub fn same_key(&self, left: &str, right: &str) -> String {
         let parts: Vec<String> = self

@@ -15,10 +15,13 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether the data is at fault (a constraint, a value) and not the moment or the caller.
+    /// Whether the data is at fault and not the moment or the caller: a value (22), a constraint
+    /// (23), a trigger that keeps the row out (27) or raises an exception (P0001), a size (54), a
+    /// type that doesn't fit (42804).
     pub fn is_refusal(&self) -> bool {
         let sqlstate = self.sqlstate();
-        sqlstate.starts_with("22") || sqlstate.starts_with("23") || sqlstate == "42804"
+        ["22", "23", "27", "54"].iter().any(|class| sqlstate.starts_with(class))
+            || ["P0001", "42804"].contains(&sqlstate.as_str())
     }
 
     pub fn sqlstate(&self) -> String {

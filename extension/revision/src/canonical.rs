@@ -46,6 +46,7 @@ pub struct Encoder {
     sink: Sha256,
     previous: Option<RevisionId>,
     last: Option<String>,
+    /// Attributes that were announced and have not come yet.
     left: usize,
 }
 
@@ -62,17 +63,20 @@ impl Encoder {
     }
 
     /// # Panics
-    /// When a name does not sort after the one before: the hash would be no other peer's.
+    /// When a name does not sort after the one before, or more attributes come than were announced:
+    /// the hash would be no other peer's.
     pub fn attribute(&mut self, name: &str, value: &Value) {
         assert!(self.last.as_deref().is_none_or(|last| last < name), "attributes out of order");
-        self.last = Some(name.to_owned());
-        self.left = self.left.saturating_sub(1);
-        text(&mut self.sink, name);
-        put(&mut self.sink, value);
+        assert!(self.left > 0, "more attributes than announced");
+        let last = self.last.get_or_insert_default();
+        last.clear();
+        last.push_str(name);
+        self.left -= 1;
+        member(&mut self.sink, name, value);
     }
 
     /// # Panics
-    /// When fewer attributes came than were announced.
+    /// When fewer attributes came than were announced, or `previous` is of the last generation.
     pub fn finish(self) -> RevisionId {
         assert_eq!(self.left, 0, "attributes are missing");
         RevisionId::from_digest(self.previous.as_ref(), &self.sink.finalize())
@@ -88,10 +92,7 @@ pub fn encode(
 ) -> Vec<u8> {
     let mut out = Vec::new();
     head(&mut out, id, previous, deleted, attributes.len());
-    for (name, value) in attributes {
-        text(&mut out, name);
-        put(&mut out, value);
-    }
+    attributes.iter().for_each(|(name, value)| member(&mut out, name, value));
     out
 }
 
@@ -115,6 +116,11 @@ fn head(
     length(sink, attribute_count);
 }
 
+fn member(sink: &mut impl Sink, name: &str, value: &Value) {
+    text(sink, name);
+    put(sink, value);
+}
+
 fn put(sink: &mut impl Sink, value: &Value) {
     let (tag, bytes): (u8, &[u8]) = match value {
         Value::Null => return sink.put(&[NULL]),
@@ -136,10 +142,7 @@ fn put(sink: &mut impl Sink, value: &Value) {
         Value::Map(members) => {
             sink.put(&[MAP]);
             length(sink, members.len());
-            return members.iter().for_each(|(name, value)| {
-                text(sink, name);
-                put(sink, value);
-            });
+            return members.iter().for_each(|(name, value)| member(sink, name, value));
         }
         Value::Decimal(text) => (DECIMAL, text.as_bytes()),
         Value::String(text) => (STRING, text.as_bytes()),
@@ -182,7 +185,7 @@ pub enum DecodeError {
     Version(u8),
     #[error("byte {0:#04x} is not a kind, or not a flag")]
     Tag(u8),
-    #[error("a text is not UTF-8, or not a revision id")]
+    #[error("a text is not UTF-8, holds U+0000, or is not a revision id")]
     Text,
     #[error("names are not in the order of their bytes, or one comes twice")]
     Order,
@@ -249,7 +252,10 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self) -> Result<String, DecodeError> {
         let bytes = self.bytes()?;
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError::Text)
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+            _ => Err(DecodeError::Text),
+        }
     }
 
     fn members(&mut self, depth: usize) -> Result<BTreeMap<String, Value>, DecodeError> {

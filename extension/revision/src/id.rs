@@ -42,8 +42,7 @@ impl RevisionId {
         if !digits || number.starts_with('0') || number.is_empty() {
             return Err(RevisionIdError::Generation(shown()));
         }
-        let generation =
-            number.parse().map_err(|_| RevisionIdError::Generation(shown()))?;
+        let generation = number.parse().map_err(|_| RevisionIdError::Generation(shown()))?;
         Self::new(generation, token)
     }
 
@@ -61,6 +60,9 @@ impl RevisionId {
 
     /// The id of the revision that this edit of this revision makes: the one place where ids are
     /// made.
+    ///
+    /// # Panics
+    /// When `previous` is of the last generation, which no peer can reach by editing.
     pub fn of(
         id: &str,
         previous: Option<&RevisionId>,
@@ -76,9 +78,16 @@ impl RevisionId {
 
     /// The id whose generation follows `previous` and whose token is a digest's first 16 bytes.
     pub(crate) fn from_digest(previous: Option<&RevisionId>, digest: &[u8]) -> RevisionId {
-        let generation = previous.map_or(0, RevisionId::generation).saturating_add(1);
+        let generation = previous.map_or(0, RevisionId::generation) + 1;
+        // Another peer would refuse to read such an id, so none is made.
+        assert!(generation <= GENERATION_MAX, "no generation follows 2^53-1");
         let token: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         RevisionId { generation, token: token.into() }
+    }
+
+    /// What sorts below every revision of a generation; not an id itself, for it has no token.
+    pub(crate) fn floor(generation: u64) -> RevisionId {
+        RevisionId { generation, token: "".into() }
     }
 
     pub fn generation(&self) -> u64 {

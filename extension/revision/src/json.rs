@@ -1,12 +1,63 @@
 //! In charge of plain JSON, as Postgres's json and jsonb columns hold it, to values and back.
 
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
 use crate::value::{DEPTH_MAX, Value, ValueError, check_text};
 
 /// Digits before and after the point that Postgres's numeric holds (its documentation, table 8.2).
 const WHOLE_DIGITS_MAX: usize = 131_072;
 const FRACTION_DIGITS_MAX: usize = 16_383;
 
-/// An integer literal that fits is `int`, any other number `decimal`, printed as numeric prints it.
+/// Plain JSON from its text. An integer literal that fits is `int`, any other number `decimal`,
+/// printed as numeric prints it. Where an object has a member twice the last one counts, as in jsonb.
+///
+/// Prefer this to `from_json`: on its way through `serde_json::Value` an object with the one member
+/// `$serde_json::private::Number` would become a number.
+pub fn from_json_text(text: &str) -> Result<Value, ValueError> {
+    let json = serde_json::from_str(text).map_err(not_json)?;
+    read_text(json, 1)
+}
+
+fn not_json(error: serde_json::Error) -> ValueError {
+    ValueError::Json(error.to_string())
+}
+
+fn read_text(json: &RawValue, depth: usize) -> Result<Value, ValueError> {
+    if depth > DEPTH_MAX {
+        return Err(ValueError::Depth);
+    }
+    let text = json.get();
+    Ok(match text.as_bytes().first() {
+        Some(b'n') => Value::Null,
+        Some(b't') => Value::Bool(true),
+        Some(b'f') => Value::Bool(false),
+        Some(b'"') => {
+            let text: String = serde_json::from_str(text).map_err(not_json)?;
+            check_text(&text)?;
+            Value::String(text)
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
+            let items: Result<_, _> =
+                items.into_iter().map(|item| read_text(item, depth + 1)).collect();
+            Value::List(items?)
+        }
+        Some(b'{') => {
+            let members: BTreeMap<String, &RawValue> =
+                serde_json::from_str(text).map_err(not_json)?;
+            let member = |(name, value): (String, &RawValue)| {
+                check_text(&name)?;
+                Ok((name, read_text(value, depth + 1)?))
+            };
+            let members: Result<_, _> = members.into_iter().map(member).collect();
+            Value::Map(members?)
+        }
+        _ => number_value(text)?,
+    })
+}
+
+/// The same from JSON that is parsed already.
 pub fn from_json(json: &serde_json::Value) -> Result<Value, ValueError> {
     read(json, 1)
 }
@@ -56,8 +107,8 @@ fn decimal(literal: &str) -> Result<String, ValueError> {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let mut digits = format!("{whole}{fraction}");
     // Where the point stands among the digits; zeros fill up on either side.
-    let point = whole.len() as i64 + exponent;
-    let scale = (fraction.len() as i64 - exponent).max(0);
+    let point = exponent.saturating_add(whole.len() as i64);
+    let scale = (fraction.len() as i64).saturating_sub(exponent).max(0);
     if point > WHOLE_DIGITS_MAX as i64 || scale > FRACTION_DIGITS_MAX as i64 {
         return Err(ValueError::Digits);
     }

@@ -15,7 +15,7 @@ mod wire;
 
 pub use canonical::Encoder;
 pub use id::{GENERATION_MAX, RevisionId, RevisionIdError, TOKEN_BYTES_MAX};
-pub use json::{from_json, to_json};
+pub use json::{from_json, from_json_text, to_json};
 pub use record::{ID_BYTES_MAX, Record, RecordError};
 pub use tree::{Insertion, Tree};
 pub use value::{Attributes, DEPTH_MAX, Value, ValueError, float_text};

@@ -1,6 +1,9 @@
 //! In charge of the record on the wire (DESIGN.md section 2).
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
 use crate::id::RevisionId;
 use crate::value::Attributes;
@@ -9,8 +12,10 @@ use crate::wire;
 /// An index entry of Postgres fails above 2,704 bytes; this leaves room for the revision beside it.
 pub const ID_BYTES_MAX: usize = 1024;
 
+/// One revision of a record, as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+// "Self" makes what is derived functions of Record's own, so that the traits can stand before them.
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Record {
     pub id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +43,9 @@ pub enum RecordError {
     NulId,
     #[error("revisions must begin with the revision itself")]
     Head,
-    #[error("in revisions {parent} can't follow {child}: each is one generation below the one before")]
+    #[error(
+        "in revisions {parent} can't follow {child}: each is one generation below the one before"
+    )]
     Line { child: RevisionId, parent: RevisionId },
 }
 
@@ -69,5 +76,32 @@ impl Record {
             }
         }
         Ok(())
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Record::serialize(self, serializer)
+    }
+}
+
+/// A record is a JSON object; what serde derives would take an array of its members as well.
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RecordVisitor)
+    }
+}
+
+struct RecordVisitor;
+
+impl<'de> Visitor<'de> for RecordVisitor {
+    type Value = Record;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a record, which is a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        Record::deserialize(MapAccessDeserializer::new(members))
     }
 }

@@ -27,13 +27,15 @@
 //! A truncation. A peer sent 3-C with its ancestry but without the ancestors' bodies: 2-B and 1-A are
 //! stubs (in brackets). When a body comes, it fills the stub, and nothing else changes. A peer that
 //! had compacted its own history may send less ancestry; then the oldest it names is a root here
-//! until another peer says more:
+//! until another peer says more, and a record can have several roots meanwhile:
 //!
 //! ```text
-//! (1-A) -> (2-B) -> 3-C*
+//! (1-A) -> (2-B) -> 3-C        8-H -> 9-I*
 //! ```
 //!
-//! A tree is the union of what was inserted, so grafting is commutative, associative and idempotent.
+//! A tree is the union of what was inserted, and each part of a node only ever grows: no parent, then
+//! the highest that was claimed; no body, then a body; lives, then deleted. So grafting is
+//! commutative, associative and idempotent, and what is shown depends on the set alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,8 +47,9 @@ pub struct Tree {
     nodes: BTreeMap<RevisionId, Node>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Node {
+    /// Always one generation below, so that no claim can close a circle.
     parent: Option<RevisionId>,
     deleted: bool,
     stub: bool,
@@ -96,7 +99,8 @@ impl Tree {
         self.nodes.get(revision)?.parent.as_ref()
     }
 
-    /// Inserts a revision with its ancestry, itself first; only it has a body.
+    /// Inserts a revision with its ancestry, itself first. Only the first has a body; an ancestor that
+    /// is not known yet becomes a stub.
     pub fn insert(&mut self, path: &[RevisionId], deleted: bool) -> Insertion {
         let Some(head) = path.first() else { return Insertion::Known };
         let outcome = match self.nodes.get(head) {
@@ -116,7 +120,8 @@ impl Tree {
     }
 
     /// Adds one revision, in any order. A body stands over a stub, a known parent over none; should
-    /// two sources name different parents, the higher one stands, so that order doesn't matter.
+    /// two sources name different parents, the higher one stands, so that order doesn't matter. A
+    /// parent that is not one generation below is no parent: the revision stands as a root.
     pub fn add_node(
         &mut self,
         revision: &RevisionId,
@@ -126,6 +131,7 @@ impl Tree {
     ) {
         let fresh = Node { parent: None, deleted: false, stub: true };
         let node = self.nodes.entry(revision.clone()).or_insert(fresh);
+        let parent = parent.filter(|parent| parent.generation() + 1 == revision.generation());
         if parent > node.parent.as_ref() {
             node.parent = parent.cloned();
         }
@@ -140,7 +146,7 @@ impl Tree {
         }
     }
 
-    /// Revisions without a child, highest first.
+    /// Revisions without a child, highest first. O(n log n).
     pub fn leaves(&self) -> Vec<&RevisionId> {
         let parents: BTreeSet<&RevisionId> =
             self.nodes.values().filter_map(|node| node.parent.as_ref()).collect();
@@ -163,21 +169,11 @@ impl Tree {
     /// A revision and its ancestors, itself first, as far as they are known.
     pub fn ancestors(&self, revision: &RevisionId) -> Vec<&RevisionId> {
         let first = self.nodes.get_key_value(revision);
-        let next = |(_, node): &(&RevisionId, &Node)| {
-            let parent = node.parent.as_ref()?;
-            // A parent is a generation below its child; a claim to the contrary ends the line.
-            self.nodes.get_key_value(parent)
-        };
-        let mut line = Vec::new();
-        let mut at = first;
-        while let Some(entry) = at {
-            if line.last().is_some_and(|child: &&RevisionId| *child <= entry.0) {
-                break;
-            }
-            line.push(entry.0);
-            at = next(&entry);
-        }
-        line
+        std::iter::successors(first, |(_, node)| {
+            node.parent.as_ref().and_then(|parent| self.nodes.get_key_value(parent))
+        })
+        .map(|(revision, _)| revision)
+        .collect()
     }
 
     /// Of these revisions those whose body is not here.
@@ -186,7 +182,10 @@ impl Tree {
         revisions.iter().filter(lacks).cloned().collect()
     }
 
+    /// A child is of the next generation, so only that one is looked through.
     fn has_child(&self, revision: &RevisionId) -> bool {
-        self.nodes.values().any(|node| node.parent.as_ref() == Some(revision))
+        let next = revision.generation() + 1;
+        let generation = RevisionId::floor(next)..RevisionId::floor(next + 1);
+        self.nodes.range(generation).any(|(_, node)| node.parent.as_ref() == Some(revision))
     }
 }

@@ -44,6 +44,8 @@ pub enum ValueError {
     Depth,
     #[error("a number has more digits than Postgres's numeric holds")]
     Digits,
+    #[error("it is not JSON: {0}")]
+    Json(String),
     #[error("member {0:?} comes twice")]
     Twice(String),
 }

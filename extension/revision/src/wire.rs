@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -145,8 +145,8 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Strict::deserialize(deserializer)?;
-        Value::from_wire(&json.0).map_err(D::Error::custom)
+        let json = Strict { brackets: 0 }.deserialize(deserializer)?;
+        Value::from_wire(&json).map_err(D::Error::custom)
     }
 }
 
@@ -155,7 +155,8 @@ impl<'de> Deserialize<'de> for Value {
 pub fn attributes<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, Value>, D::Error> {
-    let Strict(serde_json::Value::Object(members)) = Strict::deserialize(deserializer)? else {
+    let json = Strict { brackets: 0 }.deserialize(deserializer)?;
+    let serde_json::Value::Object(members) = json else {
         return Err(D::Error::custom("attributes is a JSON object"));
     };
     let mut out = BTreeMap::new();
@@ -168,18 +169,40 @@ pub fn attributes<'de, D: Deserializer<'de>>(
     Ok(out)
 }
 
-/// JSON in which no object has a member twice; parsers differ in which of the two they keep.
-struct Strict(serde_json::Value);
+/// More brackets than a value may have: two for each level, and a level more, so that the error for
+/// that one can name its attribute.
+const BRACKETS_MAX: usize = 2 * DEPTH_MAX + 2;
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
+/// The one member of what serde_json, when it keeps every digit, hands out for a number.
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// Reads JSON in which no object has a member twice; parsers differ in which of the two they keep.
+#[derive(Clone, Copy)]
+struct Strict {
+    brackets: usize,
+}
+
+impl Strict {
+    /// For what is inside one more bracket.
+    fn inside<E: serde::de::Error>(self) -> Result<Strict, E> {
+        let brackets = self.brackets + 1;
+        if brackets > BRACKETS_MAX {
+            Err(E::custom(ValueError::Depth))
+        } else {
+            Ok(Strict { brackets })
+        }
     }
 }
 
-struct StrictVisitor;
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = serde_json::Value;
 
-impl<'de> Visitor<'de> for StrictVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
     type Value = serde_json::Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -215,16 +238,26 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let inside = self.inside()?;
         let mut out = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(inside)? {
             out.push(item);
         }
         Ok(out.into())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let inside = self.inside()?;
         let mut out = serde_json::Map::new();
-        while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
+        while let Some(name) = members.next_key::<String>()? {
+            let value = members.next_value_seed(inside)?;
+            // A value on the wire is never a bare string, so this can only be a number. It is no
+            // value either; whoever looks for one says so.
+            if let (NUMBER, serde_json::Value::String(digits)) = (name.as_str(), &value) {
+                return Ok(digits
+                    .parse()
+                    .map_or(serde_json::Value::Null, serde_json::Value::Number));
+            }
             if out.contains_key(&name) {
                 return Err(A::Error::custom(ValueError::Twice(name)));
             }
