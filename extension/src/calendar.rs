@@ -52,7 +52,7 @@ pub fn input_text(text: &str) -> String {
     };
     let (year, tail) = rest.split_once('-').unwrap_or((rest, ""));
     match (sign, year.parse::<i64>()) {
-        (1, Ok(year)) if year > 0 => format!("{rest}"),
+        (1, Ok(year)) if year > 0 => rest.to_owned(),
         (_, Ok(year)) => format!("{:04}-{tail} BC", year + 1),
         (_, Err(_)) => text.to_owned(),
     }

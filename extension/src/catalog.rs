@@ -18,12 +18,8 @@ fn _remember(relation: pg_sys::Oid, twin: pg_sys::Oid, metadata: JsonB) {
     require_owner(&[relation, twin]).or_report();
     let sql = "insert into godwit.tracked (relation, twin, metadata, created_by)
                values ($1, $2, $3, pg_get_userbyid($4))";
-    let args = [
-        spi::oid(relation),
-        spi::oid(twin),
-        spi::json(&metadata.0),
-        spi::oid(role::author()),
-    ];
+    let args =
+        [spi::oid(relation), spi::oid(twin), spi::json(&metadata.0), spi::oid(role::author())];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }
 

@@ -37,8 +37,9 @@ fn _changes(
     let records = match include {
         "none" => false,
         "records" => true,
-        other => Error::BadArgument(format!("include is 'none' or 'records', not {other:?}"))
-            .report(),
+        other => {
+            Error::BadArgument(format!("include is 'none' or 'records', not {other:?}")).report()
+        }
     };
     if !(1..=CHANGES_MAX).contains(&max) || since < 0 {
         let reason = format!("max is 1 to {CHANGES_MAX}, and since is not negative");
@@ -90,7 +91,6 @@ fn part(shape: &Shape, records: bool) -> String {
         name = literal(&shape.wire_name),
         twin = shape.twin,
     )
-
 }
 
 fn literal(text: &str) -> String {

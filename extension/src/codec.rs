@@ -155,12 +155,9 @@ impl Codec {
         unsafe {
             let (mut input, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
             pg_sys::getTypeInputInfo(self.type_oid, &mut input, &mut parameter);
-            if literal.is_none() {
-                return None;
-            }
             let datum =
                 pg_sys::OidInputFunctionCall(input, text.cast_mut(), parameter, self.type_mod);
-            Some(datum)
+            literal.map(|_| datum)
         }
     }
 
@@ -203,7 +200,8 @@ impl Codec {
 }
 
 fn need<T>(value: Option<T>) -> T {
-    value.unwrap_or_else(|| Error::Internal("a datum that is not null has no value".into()).report())
+    value
+        .unwrap_or_else(|| Error::Internal("a datum that is not null has no value".into()).report())
 }
 
 /// The text of a datum by its type's output function.
@@ -277,7 +275,8 @@ unsafe fn read_array(element: &Codec, datum: pg_sys::Datum) -> Value {
 unsafe fn read_composite(datum: pg_sys::Datum) -> Value {
     // SAFETY: a composite datum carries its own type, whose descriptor reads it.
     unsafe {
-        let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+        let header =
+            pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
         let mut members = BTreeMap::new();
         for (name, value) in crate::row::read_record(header) {
             members.insert(name, value);
@@ -292,7 +291,7 @@ pub fn composite_members(type_oid: pg_sys::Oid, type_mod: i32) -> Vec<(String, C
     unsafe {
         let desc = pg_sys::lookup_rowtype_tupdesc_copy(type_oid, type_mod);
         let members = (0..(*desc).natts as usize)
-            .map(|at| &*crate::row::attribute(desc, at))
+            .map(|at| crate::row::attribute(desc, at))
             .filter(|attribute| !attribute.attisdropped)
             .map(|attribute| {
                 let name = CStr::from_ptr(attribute.attname.data.as_ptr());

@@ -41,7 +41,9 @@ pub fn while_writing<T>(
 /// Whether reconciliation is writing just this revision of this record now.
 pub fn is(relation: pg_sys::Oid, id: &str, revision: &RevisionId) -> bool {
     WRITING.with_borrow(|writing| {
-        writing.iter().any(|(table, winners)| *table == relation && winners.get(id) == Some(revision))
+        writing
+            .iter()
+            .any(|(table, winners)| *table == relation && winners.get(id) == Some(revision))
     })
 }
 
@@ -49,7 +51,8 @@ pub fn is(relation: pg_sys::Oid, id: &str, revision: &RevisionId) -> bool {
 /// one go afterwards: the trigger on the twin has nothing to do.
 pub fn while_capturing<T>(twin: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     CAPTURING.with_borrow_mut(|capturing| capturing.push(twin));
-    let _pop = Pop(|| CAPTURING.with_borrow_mut(|capturing| capturing.truncate(capturing.len() - 1)));
+    let _pop =
+        Pop(|| CAPTURING.with_borrow_mut(|capturing| capturing.truncate(capturing.len() - 1)));
     work()
 }
 

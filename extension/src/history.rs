@@ -66,10 +66,8 @@ fn scan<T>(
         }
         let scan =
             pg_sys::systable_beginscan_ordered(twin, index, snapshot, count, keys.as_mut_ptr());
-        let tuple = pg_sys::systable_getnext_ordered(
-            scan,
-            pg_sys::ScanDirection::BackwardScanDirection,
-        );
+        let tuple =
+            pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
         let out = (!tuple.is_null()).then(|| read(&Cells::of(tuple, (*twin).rd_att)));
         pg_sys::systable_endscan_ordered(scan);
         pg_sys::UnregisterSnapshot(snapshot);
@@ -93,7 +91,7 @@ unsafe fn key(
             entry,
             number,
             pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::Oid::from_u32(equal).into(),
+            pg_sys::Oid::from_u32(equal),
             value,
         );
     }
@@ -131,10 +129,8 @@ pub fn parent(
     if revision.generation() == 1 {
         return Ok(None);
     }
-    let sql = format!(
-        "select h._rev from {} h where h._id = $1 and generation(h._rev) = $2",
-        shape.twin
-    );
+    let sql =
+        format!("select h._rev from {} h where h._id = $1 and generation(h._rev) = $2", shape.twin);
     let args = [spi::text(id), spi::int8(revision.generation() as i64 - 1)];
     let candidates = role::as_owner(shape.owner, || {
         spi::rows(&sql, &args, |row| row::read_revision(&row.need::<Vec<u8>>(1)))
@@ -147,9 +143,7 @@ pub fn parent(
             return Ok(Some((candidate, kept)));
         }
     }
-    Err(Error::Internal(format!(
-        "record {id:?}: the parent of {revision} is not in the history"
-    )))
+    Err(Error::Internal(format!("record {id:?}: the parent of {revision} is not in the history")))
 }
 
 /// What a row with these attributes keeps of a revision's `_extra`; nothing of a tombstone's.

@@ -9,8 +9,8 @@ use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
 use crate::reconcile;
-use crate::role;
 use crate::rights::{self, Right};
+use crate::role;
 use crate::shape::{Column, Shape};
 use crate::spi;
 use crate::twin::{self, Revision};
@@ -28,8 +28,9 @@ fn _put(relation: pg_sys::Oid, record: JsonB, on_conflict: &str) -> JsonB {
     let mode = match on_conflict {
         "fail" => OnConflict::Fail,
         "branch" => OnConflict::Branch,
-        other => Error::BadArgument(format!("on_conflict is 'fail' or 'branch', not {other:?}"))
-            .report(),
+        other => {
+            Error::BadArgument(format!("on_conflict is 'fail' or 'branch', not {other:?}")).report()
+        }
     };
     let record = read_record(&shape, record.0).or_report();
     let right = match (record.deleted, &record.revision) {
@@ -92,8 +93,7 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
     if let Some(same) = changes_nothing(shape, &new) {
         return (same, record.deleted);
     }
-    let still_leaf =
-        new.previous.as_ref().is_none_or(|p| leaves.iter().any(|(leaf, _)| leaf == p));
+    let still_leaf = new.previous.as_ref().is_none_or(|p| leaves.iter().any(|(leaf, _)| leaf == p));
     let winner = history::winner(&leaves).map(|(revision, _)| revision.clone());
     if let (false, Some(edited)) = (still_leaf, &new.previous) {
         refuse_edited(shape, &new.id, edited, winner, mode).or_report();
@@ -121,11 +121,9 @@ fn previous(
         Some((_, true)) if record.deleted => Err(Error::NoRecord { id: record.id.clone() }),
         Some((tombstone, true)) => Ok(Some(tombstone.clone())),
         Some(_) if mode == OnConflict::Branch => Ok(None),
-        Some((winner, false)) => Err(Error::Conflict {
-            id: record.id.clone(),
-            edited: None,
-            winner: winner.clone(),
-        }),
+        Some((winner, false)) => {
+            Err(Error::Conflict { id: record.id.clone(), edited: None, winner: winner.clone() })
+        }
     }
 }
 

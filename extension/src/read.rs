@@ -40,7 +40,7 @@ fn _get(
     let _settings = Settings::path(PINNED_PATH);
     let revision = revision.map(|text| parse_revision(text).or_report());
     let condition = match &revision {
-        Some(_) => "h._rev = $2".to_owned(),
+        Some(_) => "_rev = $2".to_owned(),
         None => format!("$2 is null and {}", IS_LEAF.replace("{twin}", &shape.twin)),
     };
     let sql = format!(
@@ -87,6 +87,7 @@ fn of_datum(shape: &Shape, datum: pg_sys::Datum) -> Result<Record, Error> {
 }
 
 fn of_header(shape: &Shape, header: pg_sys::HeapTupleHeader) -> Result<Record, Error> {
+    let _settings = shape.settings();
     // SAFETY: the header is that of a whole row of the twin.
     unsafe {
         let (cells, desc) = row::record_cells(header);
@@ -234,8 +235,8 @@ fn _history(
 fn _revs_diff(relation: pg_sys::Oid, revisions: JsonB) -> JsonB {
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
-    let asked: BTreeMap<String, Vec<RevisionId>> =
-        serde_json::from_value(revisions.0).unwrap_or_else(|error| {
+    let asked: BTreeMap<String, Vec<RevisionId>> = serde_json::from_value(revisions.0)
+        .unwrap_or_else(|error| {
             let reason = format!("expected {{\"record id\": [\"revision\", …]}}: {error}");
             Error::BadRecord(reason).report()
         });

@@ -122,9 +122,7 @@ fn show<'a>(shape: &Shape, due: impl Iterator<Item = &'a Due>, sql: &str) {
         return;
     }
     let rows = rows_of(shape, &winners);
-    expected::while_writing(shape.relation, winners, || {
-        role::as_caller(|| spi::run(sql, &[rows]))
-    });
+    expected::while_writing(shape.relation, winners, || role::as_caller(|| spi::run(sql, &[rows])));
 }
 
 /// The table's rows as these revisions have them, as one array of the table's row type: the caller

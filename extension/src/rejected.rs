@@ -38,7 +38,8 @@ pub fn catalog_owner() -> pg_sys::Oid {
     let sql = "select c.relowner from pg_catalog.pg_class c
                  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                 where n.nspname = 'godwit' and c.relname = 'rejected'";
-    spi::rows(sql, &[], |row| row.need(1)).first().copied().unwrap_or_else(|| {
-        Error::Internal("godwit.rejected is not there".into()).report()
-    })
+    spi::rows(sql, &[], |row| row.need(1))
+        .first()
+        .copied()
+        .unwrap_or_else(|| Error::Internal("godwit.rejected is not there".into()).report())
 }

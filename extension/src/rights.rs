@@ -21,9 +21,8 @@ pub fn require(shape: &Shape, rights: &[Right]) -> Result<(), Error> {
             Right::Delete => (pg_sys::ACL_DELETE, "DELETE"),
         };
         // SAFETY: catalog look-ups by OID.
-        let result = unsafe {
-            pg_sys::pg_class_aclcheck(shape.relation, pg_sys::GetUserId(), mode.into())
-        };
+        let result =
+            unsafe { pg_sys::pg_class_aclcheck(shape.relation, pg_sys::GetUserId(), mode) };
         if result != pg_sys::AclResult::ACLCHECK_OK {
             let table = &shape.wire_name;
             return Err(Error::Forbidden(format!("this needs the right to {name} on {table}")));
@@ -36,8 +35,7 @@ pub fn require(shape: &Shape, rights: &[Right]) -> Result<(), Error> {
 /// the table's policies, who is under row-level security can't write branches.
 pub fn refuse_row_security(shape: &Shape) -> Result<(), Error> {
     // SAFETY: a catalog look-up by OID for the current user.
-    let enabled =
-        unsafe { pg_sys::check_enable_rls(shape.relation, pg_sys::InvalidOid, true) };
+    let enabled = unsafe { pg_sys::check_enable_rls(shape.relation, pg_sys::InvalidOid, true) };
     if enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
         let table = &shape.wire_name;
         return Err(Error::NotSupported(format!(

@@ -92,8 +92,7 @@ impl Cells {
             (0..(*self.desc).natts as usize).find(|at| {
                 let attribute = attribute(self.desc, *at);
                 !attribute.attisdropped
-                    && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes()
-                        == name.as_bytes()
+                    && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
             })
         }
     }

@@ -56,7 +56,9 @@ fn _next_sequence() -> i64 {
         // SAFETY: as above.
         let next =
             unsafe { direct_function_call::<i64>(pg_sys::nextval_oid, &[sequence.into_datum()]) };
-        next.unwrap_or_else(|| Error::Internal("the change sequence gave no number".into()).report())
+        next.unwrap_or_else(|| {
+            Error::Internal("the change sequence gave no number".into()).report()
+        })
     })
 }
 

@@ -203,10 +203,8 @@ impl Shape {
 
     /// Columns that the twin has beside Godwit's own, each as `prefix.name` or bare.
     pub fn body_columns(&self, prefix: &str) -> String {
-        let names: Vec<String> = self
-            .attribute_columns()
-            .map(|column| format!(", {prefix}{}", column.quoted))
-            .collect();
+        let names: Vec<String> =
+            self.attribute_columns().map(|column| format!(", {prefix}{}", column.quoted)).collect();
         names.concat()
     }
 
@@ -239,9 +237,7 @@ impl Shape {
     pub fn same_key(&self, left: &str, right: &str) -> String {
         let parts: Vec<String> = self
             .key_columns()
-            .map(|column| {
-                format!("{left}.{0} {1} {right}.{0}", column.quoted, column.equals)
-            })
+            .map(|column| format!("{left}.{0} {1} {right}.{0}", column.quoted, column.equals))
             .collect();
         parts.join(" and ")
     }

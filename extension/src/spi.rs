@@ -209,9 +209,8 @@ fn plan(sql: &str, args: &[Arg], keep: bool) -> pg_sys::SPIPlanPtr {
     };
     let mut types: Vec<pg_sys::Oid> = args.iter().map(|arg| arg.0).collect();
     // SAFETY: SPI is connected; the strings and types outlive the call.
-    let plan = unsafe {
-        pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr())
-    };
+    let plan =
+        unsafe { pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr()) };
     if plan.is_null() {
         // SAFETY: reads a global that SPI has just set.
         check(unsafe { pg_sys::SPI_result }, "prepare", sql);

@@ -11,7 +11,7 @@ pub struct Failure {
     pub code: PgSqlErrorCode,
     pub message: String,
     pub detail: Option<String>,
-    caught: CaughtError,
+    caught: Box<CaughtError>,
 }
 
 impl Failure {
@@ -32,7 +32,7 @@ impl Failure {
 
     /// Raises the error again as it came.
     pub fn rethrow(self) -> ! {
-        self.caught.rethrow()
+        (*self.caught).rethrow()
     }
 }
 
@@ -56,7 +56,7 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
                     code: report.sql_error_code(),
                     message: report.message().to_owned(),
                     detail: report.detail().map(str::to_owned),
-                    caught,
+                    caught: Box::new(caught),
                 })
             })
             .execute();

@@ -66,12 +66,7 @@ pub fn insert(shape: &Shape, new: &Revision) -> u64 {
         args[4] = spi::json(&kept);
     }
     let places: Vec<String> = (1..=args.len()).map(|number| format!("${number}")).collect();
-    let sql = format!(
-        "{} values ({}) {}",
-        insert_into(shape),
-        places.join(", "),
-        on_known(shape)
-    );
+    let sql = format!("{} values ({}) {}", insert_into(shape), places.join(", "), on_known(shape));
     spi::run(&sql, &args)
 }
 
@@ -97,9 +92,8 @@ fn body_arg(
     };
     let datum = column.codec.write(value);
     // SAFETY: `write` has just made a datum of this codec's type.
-    let stored = unsafe {
-        column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none())
-    };
+    let stored =
+        unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) };
     if stored != *value || (new.deleted && *value == Value::Null) {
         extra.0.insert(column.name.clone(), Some(value.clone()));
     }
@@ -114,11 +108,15 @@ pub fn key_parts<'a>(shape: &Shape, id: &'a str) -> Vec<Cow<'a, str>> {
         return vec![Cow::Borrowed(id)];
     }
     match serde_json::from_str::<Vec<String>>(id) {
-        Ok(parts) if parts.len() == count && serde_json::Value::from(parts.clone()).to_string() == id => {
+        Ok(parts)
+            if parts.len() == count
+                && serde_json::to_string(&parts).is_ok_and(|canonical| canonical == id) =>
+        {
             parts.into_iter().map(Cow::Owned).collect()
         }
         _ => {
-            let reason = format!("must be the JSON array of the key's {count} texts, without spaces");
+            let reason =
+                format!("must be the JSON array of the key's {count} texts, without spaces");
             Error::BadId { id: id.to_owned(), reason }.report()
         }
     }
@@ -129,7 +127,8 @@ pub fn check_id(shape: &Shape, id: &str) {
     for (column, part) in shape.key_columns().zip(key_parts(shape, id)) {
         let datum = column.codec.write(&Value::String(part.to_string()));
         // SAFETY: `write` has just made a datum of this codec's type.
-        let read = unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) };
+        let read =
+            unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) };
         let back = row::id_of(std::iter::once(&read));
         if back != *part {
             let reason = format!("the table's key {} would store it as {back:?}", column.name);

@@ -53,7 +53,8 @@ impl Database {
             .create_timeout(Some(config.pool_wait()))
             .post_create(Hook::async_fn(move |client, _| {
                 Box::pin(async move {
-                    let settings = format!("set statement_timeout = {timeout}; set timezone = 'UTC'");
+                    let settings =
+                        format!("set statement_timeout = {timeout}; set timezone = 'UTC'");
                     client.batch_execute(&settings).await.map_err(HookError::Backend)
                 })
             }))

@@ -113,7 +113,8 @@ fn from_db(code: &SqlState, message: &str, detail: Option<&str>, db: Option<&DbE
         return Error::internal();
     };
     if *told {
-        let constraint = db.and_then(DbError::constraint).map(|name| format!(" (constraint {name})"));
+        let constraint =
+            db.and_then(DbError::constraint).map(|name| format!(" (constraint {name})"));
         return Error::new(*status, name, format!("{message}{}", constraint.unwrap_or_default()));
     }
     tracing::warn!(sqlstate = code.code(), message, "the database refused");

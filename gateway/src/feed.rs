@@ -45,9 +45,9 @@ impl Feed {
 
     /// A place among the waiting; 503 when there is none.
     pub fn enter(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.waiters.try_acquire().map_err(|_| {
-            Error::unavailable("too many long polls are waiting here; try again")
-        })
+        self.waiters
+            .try_acquire()
+            .map_err(|_| Error::unavailable("too many long polls are waiting here; try again"))
     }
 
     /// A view of the sequence that has not seen what comes from now on.

@@ -186,8 +186,7 @@ pub async fn put(
         }
         _ => {}
     }
-    let status =
-        if record.revision.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if record.revision.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let mode = put.on_conflict.as_deref().unwrap_or("fail");
     write(&gateway, &table, &record, mode, status).await
 }
@@ -271,9 +270,9 @@ fn agree(
     header: Option<RevisionId>,
 ) -> Result<Option<RevisionId>, Error> {
     match (body, header) {
-        (Some(body), Some(header)) if body != header => Err(Error::bad_revision(format!(
-            "the request names {body}, and if-match {header}"
-        ))),
+        (Some(body), Some(header)) if body != header => {
+            Err(Error::bad_revision(format!("the request names {body}, and if-match {header}")))
+        }
         (body, header) => Ok(body.or(header)),
     }
 }

@@ -110,7 +110,9 @@ pub async fn missing(
 
 fn check_count(count: usize, max: u32) -> Result<(), Error> {
     if count > max as usize {
-        return Err(Error::too_large(format!("{count} revisions; at most {max} are taken at once")));
+        return Err(Error::too_large(format!(
+            "{count} revisions; at most {max} are taken at once"
+        )));
     }
     Ok(())
 }

@@ -26,7 +26,9 @@ pub async fn run(config: config::Serve) -> Result<(), String> {
     let extension = database.check().await?;
     let listener = TcpListener::bind(listen).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("{listen} is taken: stop what listens there, or set GODWIT_LISTEN to another port.")
+            format!(
+                "{listen} is taken: stop what listens there, or set GODWIT_LISTEN to another port."
+            )
         }
         _ => format!("can't listen on {listen}: {error}. Set GODWIT_LISTEN."),
     })?;

@@ -63,8 +63,7 @@ pub async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
-    let definition: Definition =
-        body::json(&headers, body, gateway.config.body_bytes_max).await?;
+    let definition: Definition = body::json(&headers, body, gateway.config.body_bytes_max).await?;
     let definition = json!({
         "name": table, "columns": definition.columns, "metadata": definition.metadata,
     });
