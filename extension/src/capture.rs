@@ -215,7 +215,7 @@ fn one_row(shape: &Shape, trigger: *mut pg_sys::TriggerData, event: Event) {
     let before = old.as_ref().map(|cells| of_cells(shape, cells));
     if let Some(cells) = &new {
         let (id, revision, attributes) = of_cells(shape, cells);
-        if history::with_revision(shape, &id, &revision, |_| ()).is_none() {
+        if !history::has_body(shape, &id, &revision) {
             keep(shape, &id, &revision, attributes);
         }
         if before.as_ref().is_none_or(|(old_id, ..)| *old_id == id) {

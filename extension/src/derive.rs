@@ -44,12 +44,16 @@ fn _tombstone(id: &str, previous: &[u8]) -> Vec<u8> {
     RevisionId::of(id, Some(&previous), true, &Attributes::new()).to_sortable()
 }
 
-/// The parent of a row's revision; see `history::parent`.
+/// The parent of a row's revision; see `history::parent`. What the history has already, because
+/// sync brought it, needs none: it isn't added again.
 #[pg_extern(sql = false)]
 fn _parent(relation: pg_sys::Oid, row: AnyElement) -> Option<Vec<u8>> {
     let shape = Shape::of(relation).or_report();
     let _settings = shape.settings();
     let (id, revision, attributes) = of_table(&shape, &row);
+    if history::has_body(&shape, &id, &revision) {
+        return None;
+    }
     let found = history::parent(&shape, &id, &revision, &attributes).or_report();
     found.map(|(parent, _)| parent.to_sortable())
 }

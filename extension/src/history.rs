@@ -31,6 +31,12 @@ pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Er
     found.flatten().unwrap_or_else(|| Ok(Extra::default()))
 }
 
+/// Whether the twin has this revision, and not as a stub.
+pub fn has_body(shape: &Shape, id: &str, revision: &RevisionId) -> bool {
+    let is_stub = |cells: &Cells| cells.get::<bool>("_stub").unwrap_or(false);
+    with_revision(shape, id, revision, is_stub).is_some_and(|stub| !stub)
+}
+
 /// Hands a revision's row of the twin to `read`.
 pub fn with_revision<T>(
     shape: &Shape,

@@ -204,12 +204,8 @@ fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> Attri
                 None => default(column),
             },
         };
-        if let Some(place) = key
-            && crate::row::id_of(std::iter::once(&value)) != parts[place]
-        {
-            let said = value.wire_text().unwrap_or_default();
-            let (id, name) = (short(&record.id), &column.name);
-            Error::BadRecord(format!("record {id:?}: key attribute {name} says {said:?}")).report()
+        if let Some(place) = key {
+            twin::check_key(&record.id, column, &value, &parts[place]);
         }
         attributes.insert(column.name.clone(), value);
     }

@@ -79,14 +79,14 @@ fn body_arg(
     extra: &mut Extra,
 ) -> Arg {
     let base = column.codec.base_type();
+    let place = shape.key_columns().position(|key| key.name == column.name);
+    let part = place.and_then(|place| parts.get(place));
     let Some(value) = new.attributes.get(&column.name) else {
         if new.deleted {
             return Arg(base, None);
         }
         extra.0.insert(column.name.clone(), None);
         // A key column that the revision doesn't name is what the record id says.
-        let place = shape.key_columns().position(|key| key.name == column.name);
-        let part = place.and_then(|place| parts.get(place));
         let text = part.map(|part| Value::String(part.to_string()));
         return Arg(base, text.and_then(|text| column.codec.write(&text)));
     };
@@ -94,6 +94,9 @@ fn body_arg(
     // SAFETY: `write` has just made a datum of this codec's type.
     let stored =
         unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) };
+    if let Some(part) = part {
+        check_key(&new.id, column, &stored, part);
+    }
     if stored != *value || (new.deleted && *value == Value::Null) {
         extra.0.insert(column.name.clone(), Some(value.clone()));
     }
@@ -134,6 +137,15 @@ pub fn check_id(shape: &Shape, id: &str) {
             let reason = format!("the table's key {} would store it as {back:?}", column.name);
             Error::BadId { id: id.to_owned(), reason }.report()
         }
+    }
+}
+
+/// Refuses a key attribute that says another key than the record id.
+pub fn check_key(id: &str, column: &Column, value: &Value, part: &str) {
+    if row::id_of(std::iter::once(value)) != part {
+        let said = value.wire_text().unwrap_or_default();
+        let (id, name) = (crate::put::short(id), &column.name);
+        Error::BadRecord(format!("record {id:?}: key attribute {name} says {said:?}")).report()
     }
 }
 

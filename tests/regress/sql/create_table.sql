@@ -16,7 +16,7 @@ select godwit.create_table('{"name": "visits", "metadata": {"owner": "health"},
 insert into visits (_id, "on", code) values ('v1', '2024-02-29', 'x');
 select _id, "on", weight, code from visits;
 select godwit.table_def('visits') - 'created_at';
-select name, twin, id_columns, metadata from godwit.tables() order by name;
+select name, twin, id_columns, metadata from godwit.tables() where name in ('cases', 'visits') order by name;
 select godwit.set_metadata('visits', '{"owner": "nutrition", "n": 1.50}');
 select godwit.table_def('visits') -> 'metadata';
 -- No columns at all: a document table.
