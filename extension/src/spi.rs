@@ -8,23 +8,45 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::Value;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
 
 use crate::codec::Codec;
 use crate::error::Error;
 
-/// Plans kept per backend; more than this many distinct statements are planned each time. Some
-/// ten statements a tracked table, so fifty busy tables.
+/// Plans kept per backend; when there are this many, all are forgotten. Some ten statements a
+/// tracked table, so fifty busy tables.
 const KEPT_PLANS_MAX: usize = 512;
 
 /// Above this many rows in a transition table a plan is made for the statement at hand: a kept
 /// one may have been made for a single row and join by nested loop.
 const KEPT_PLAN_ROWS_MAX: i64 = 64;
 
+/// By statement; more than one where a table was dropped and another took its name, for the types
+/// of the arguments are then others.
+type Plans = HashMap<String, Vec<(Vec<pg_sys::Oid>, pg_sys::SPIPlanPtr)>>;
+
 thread_local! {
-    static PLANS: RefCell<HashMap<String, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+    static PLANS: RefCell<Plans> = RefCell::new(HashMap::new());
+    /// How many statements of ours are running, one inside the other's triggers.
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A statement under way; counted down when it ends, well or not.
+struct Running;
+
+impl Running {
+    fn begin() -> Running {
+        RUNNING.set(RUNNING.get() + 1);
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(RUNNING.get() - 1);
+    }
 }
 
 /// One typed argument of a statement.
@@ -154,6 +176,7 @@ fn execute<T>(
     args: &[Arg],
     mut each: impl FnMut(&Row) -> T,
 ) -> (u64, Vec<T>) {
+    let _running = Running::begin();
     // SAFETY: connect and finish are paired; an error between them aborts the (sub)transaction,
     // which disconnects. Rows are read before SPI_finish frees them. The snapshot is copied by
     // SPI when it is pushed.
@@ -198,10 +221,9 @@ fn execute<T>(
     }
 }
 
-/// A plan for this statement; kept for the life of the backend where that is asked and room is.
-/// Plans are never freed, for one may be running further up the stack.
+/// A plan for this statement and these types; kept for the life of the backend where that is asked.
 fn plan(sql: &str, args: &[Arg], keep: bool) -> pg_sys::SPIPlanPtr {
-    if keep && let Some(plan) = PLANS.with_borrow(|plans| plans.get(sql).copied()) {
+    if keep && let Some(plan) = kept_plan(sql, args) {
         return plan;
     }
     let Ok(text) = CString::new(sql) else {
@@ -215,12 +237,35 @@ fn plan(sql: &str, args: &[Arg], keep: bool) -> pg_sys::SPIPlanPtr {
         // SAFETY: reads a global that SPI has just set.
         check(unsafe { pg_sys::SPI_result }, "prepare", sql);
     }
-    if keep && PLANS.with_borrow(|plans| plans.len() < KEPT_PLANS_MAX) {
+    if keep {
+        make_room();
         // SAFETY: the plan was made by SPI_prepare a moment ago.
         check(unsafe { pg_sys::SPI_keepplan(plan) }, "keep plan", sql);
-        PLANS.with_borrow_mut(|plans| plans.insert(sql.to_owned(), plan));
+        PLANS.with_borrow_mut(|plans| {
+            plans.entry(sql.to_owned()).or_default().push((types, plan));
+        });
     }
     plan
+}
+
+fn kept_plan(sql: &str, args: &[Arg]) -> Option<pg_sys::SPIPlanPtr> {
+    PLANS.with_borrow(|plans| {
+        let same = |types: &[pg_sys::Oid]| types.iter().eq(args.iter().map(|arg| &arg.0));
+        plans.get(sql)?.iter().find(|(types, _)| same(types)).map(|(_, plan)| *plan)
+    })
+}
+
+/// Forgets all plans when there are too many, unless one may be running further up the stack.
+fn make_room() {
+    let kept = || PLANS.with_borrow(|plans| plans.values().map(Vec::len).sum::<usize>());
+    if RUNNING.get() > 1 || kept() < KEPT_PLANS_MAX {
+        return;
+    }
+    for (_, plan) in PLANS.take().into_values().flatten() {
+        // SAFETY: it was kept by `plan`, no statement of ours uses it now, and it is in the map no
+        // more.
+        unsafe { pg_sys::SPI_freeplan(plan) };
+    }
 }
 
 fn check(code: i32, step: &str, sql: &str) {
