@@ -55,7 +55,7 @@ cluster_start() {
     # Left behind by a server that was killed; pg_ctl sees for itself whether one still runs.
     as_cluster_user mkdir -p "$folder/socket"
     as_cluster_user "$PG_BIN/pg_ctl" -D "$folder/data" -l "$folder/log" -w -t 60 -o \
-        "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='' $*" start > "$folder/pg_ctl.log" 2>&1 \
+        "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='' $*" start > "$folder/pg_ctl.log" 2>&1 9>&- \
         || die "Postgres did not start: $(tail -n 1 "$folder/log")"
     export PGHOST=127.0.0.1 PGPORT=$port PGUSER=postgres PGPASSWORD
     PGPASSWORD=$(cat "$folder/password")

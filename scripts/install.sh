@@ -15,9 +15,11 @@ state() {
 }
 if [ "$(cat "$stamp" 2> /dev/null)" != "$(state | sha256sum)" ]; then
     say "building the extension for Postgres $PG_MAJOR (two minutes from nothing, then seconds)"
+    log=$LOCAL/install.log
+    mkdir -p "$LOCAL"
     (cd extension && cargo pgrx install --release --pg-config "$PG_CONFIG" \
-        --no-default-features --features "pg$PG_MAJOR" ${SUDO:+--sudo} 2>&1) | grep -vE '^\s*(Compiling|Blocking|Downloaded)' >&2 \
-        || die "the extension could not be built or installed: see the lines above."
+        --no-default-features --features "pg$PG_MAJOR" ${SUDO:+--sudo}) > "$log" 2>&1 \
+        || { cat "$log" >&2; die "the extension could not be built or installed: see the lines above."; }
     state | sha256sum > "$stamp"
 fi
 say "building the gateway"

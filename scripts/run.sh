@@ -14,6 +14,10 @@ port_is_free "${address##*:}" || die "port ${address##*:} is taken: stop what li
 export LOCAL_LOG=$LOCAL/run
 mkdir -p "$LOCAL_LOG"
 
+# A run that is killed leaves its server behind; one that still works holds this lock.
+exec 9> "$LOCAL/run/lock"
+flock -n 9 || die "another make run is at work in this checkout: stop it first."
+
 folder=
 stop() {
     trap - EXIT INT TERM
@@ -29,21 +33,24 @@ if [ -n "${DATABASE_URL:-}" ]; then
     url=$DATABASE_URL
     say "using the database that DATABASE_URL names"
     version=$(psql -X "$url" -Atc "show server_version_num" 2>&1) || die "DATABASE_URL can't be reached: $(echo "$version" | tail -n 1)"
-    [ "$version" -ge 130000 ] || die "that Postgres is too old ($version): Godwit needs 13 or newer."
+    [ "$version" -ge 130000 ] || die "the Postgres at DATABASE_URL is too old ($((version / 10000))): Godwit needs 13 or newer."
 else
     folder=$(cluster_folder "$LOCAL/run/postgres")
     [ -f "$folder/data/PG_VERSION" ] || say "making a private Postgres cluster in $folder"
     cluster_init "$folder"
+    cluster_stop "$folder"
     cluster_start "$folder" "${PGPORT:-54329}"
     [ "$(psql -X -Atc "select 1 from pg_database where datname = 'godwit_demo'" postgres)" = 1 ] || createdb godwit_demo
     url=$(cluster_url godwit_demo)
 fi
 
 psql -X -q "$url" -v ON_ERROR_STOP=1 -c "set client_min_messages = error" -c "create extension if not exists godwit" 2> "$LOCAL_LOG/psql.log" \
-    || die "the extension can't be created: $(tail -n 1 "$LOCAL_LOG/psql.log") Install it on that server (make install there)."
+    || die "the extension can't be created: $(grep -m 1 ERROR "$LOCAL_LOG/psql.log") Install it on that server: make install there, with PG_CONFIG naming its pg_config."
 if [ "$(psql -X "$url" -Atc "select to_regclass('airports') is null")" = t ]; then
     say "loading 28,298 airports and tracking them"
     psql -X -q "$url" -v ON_ERROR_STOP=1 -1 -f "$here/load.sql" < "$AIRPORTS" > /dev/null
+elif [ "$(psql -X "$url" -Atc "select count(*) from godwit.tables() where table_oid = 'airports'::regclass")" = 0 ]; then
+    say "a table airports is there and is not tracked: it is left alone"
 fi
 
 gateway_start "$url" "$address" "$LOCAL_LOG/gateway.log"
