@@ -21,8 +21,7 @@ flock -n 9 || die "another make run is at work in this checkout: stop it first."
 folder=
 stop() {
     trap - EXIT INT TERM
-    say ""
-    say "stopping"
+    [ -z "${GATEWAY_PID:-}$folder" ] || say "stopping"
     gateway_stop
     [ -z "$folder" ] || cluster_stop "$folder"
 }
