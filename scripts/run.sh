@@ -31,7 +31,7 @@ trap 'exit 0' INT TERM
 if [ -n "${DATABASE_URL:-}" ]; then
     url=$DATABASE_URL
     say "using the database that DATABASE_URL names"
-    version=$(psql -X "$url" -Atc "show server_version_num" 2>&1) || die "DATABASE_URL can't be reached: $(echo "$version" | tail -n 1)"
+    version=$(psql -X "$url" -Atc "show server_version_num" 2>&1) || die "DATABASE_URL can't be reached: $(head -n 1 <<< "$version")"
     [ "$version" -ge 130000 ] || die "the Postgres at DATABASE_URL is too old ($((version / 10000))): Godwit needs 13 or newer."
 else
     folder=$(cluster_folder "$LOCAL/run/postgres")
