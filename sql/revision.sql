@@ -1,5 +1,5 @@
 -- The type godwit.revision: `N-hash`. Its stored form sorts by bytes as revisions do, so that
--- Postgres's own functions for bytea compare and hash it.
+-- memcmp compares and Postgres's own functions hash it.
 
 create type godwit.revision;
 
@@ -39,19 +39,19 @@ create function godwit.generation(revision godwit.revision) returns bigint
     language c immutable strict parallel safe as 'MODULE_PATHNAME', '_generation_wrapper';
 
 create function godwit._revision_eq(godwit.revision, godwit.revision) returns boolean
-    language internal immutable strict parallel safe leakproof as 'byteaeq';
+    language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_eq';
 create function godwit._revision_ne(godwit.revision, godwit.revision) returns boolean
-    language internal immutable strict parallel safe leakproof as 'byteane';
+    language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_ne';
 create function godwit._revision_lt(godwit.revision, godwit.revision) returns boolean
-    language internal immutable strict parallel safe leakproof as 'bytealt';
+    language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_lt';
 create function godwit._revision_le(godwit.revision, godwit.revision) returns boolean
-    language internal immutable strict parallel safe leakproof as 'byteale';
+    language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_le';
 create function godwit._revision_gt(godwit.revision, godwit.revision) returns boolean
-    language internal immutable strict parallel safe leakproof as 'byteagt';
+    language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_gt';
 create function godwit._revision_ge(godwit.revision, godwit.revision) returns boolean
-    language internal immutable strict parallel safe leakproof as 'byteage';
+    language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_ge';
 create function godwit._revision_cmp(godwit.revision, godwit.revision) returns integer
-    language internal immutable strict parallel safe leakproof as 'byteacmp';
+    language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_cmp';
 create function godwit._revision_hash(godwit.revision) returns integer
     language internal immutable strict parallel safe as 'hashvarlena';
 create function godwit._revision_hash_extended(godwit.revision, bigint) returns bigint

@@ -10,6 +10,7 @@ mod calendar;
 mod codec;
 mod derive;
 mod extra;
+mod revision_order;
 mod revision_type;
 mod row;
 mod shape;

@@ -114,8 +114,7 @@ fn paths(dice: &mut Dice, all: &[Revision]) -> Vec<Path> {
                 continue;
             }
             for _ in 0..=usize::from(dice.one_in(5)) {
-                let line =
-                    std::iter::successors(Some(place), |place| all[*place].parent);
+                let line = std::iter::successors(Some(place), |place| all[*place].parent);
                 let mut line: Vec<RevisionId> = line.map(|place| all[place].id.clone()).collect();
                 if dice.one_in(3) {
                     line.truncate(1 + dice.below(line.len()));

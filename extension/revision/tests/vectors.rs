@@ -36,7 +36,11 @@ fn read<V: DeserializeOwned>(file: &str) -> Vec<V> {
     let File { vectors } =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let (_, at_least) = AT_LEAST.iter().find(|(name, _)| *name == file).expect("a known file");
-    assert!(vectors.len() >= *at_least, "{file}.json has {} vectors, not {at_least}", vectors.len());
+    assert!(
+        vectors.len() >= *at_least,
+        "{file}.json has {} vectors, not {at_least}",
+        vectors.len()
+    );
     vectors
 }
 
@@ -74,7 +78,8 @@ fn plain_text(wire: &Json) -> String {
         }
         ("map", Json::Object(members)) => {
             let mut members: Vec<_> = members.iter().collect();
-            members.sort();
+            // The order of the names' bytes, in which a map keeps them.
+            members.sort_by_key(|(name, _)| *name);
             let member = |(name, value): (&String, &Json)| {
                 format!("{}:{}", Json::from(name.as_str()), plain_text(value))
             };
