@@ -45,7 +45,7 @@ function ask(paths) {
   };
 }
 
-// The same for every run: xorshift32 with the shifts of Marsaglia, "Xorshift RNGs" (2003), page 4.
+// The same for every run: xorshift32 with the shifts 13, 17 and 5 of Marsaglia, "Xorshift RNGs" (2003).
 let state = 0x676f6477;
 function below(end) {
   state ^= state << 13;

@@ -18,11 +18,11 @@ const SEED: u64 = 0x676f_6477_6974;
 /// have, and some that begin another.
 const TOKENS: [&str; 12] = ["a", "aa", "ab", "b", "f", "A", "0", "9", "10", "~", "!", "a-b"];
 
-/// The generation below a tree's first: usual ones, and where the number gets another digit, another
-/// byte, and to the end of what JavaScript can hold.
+/// The generation below a tree's first: usual ones, and where the number gets another digit or
+/// byte, and the last ones that JavaScript can hold.
 const BELOW: [u64; 6] = [0, 0, 7, 96, 253, GENERATION_MAX - DEEPEST];
 
-/// How many generations a tree may have: enough to pass from 9 to 10 and have branches on both sides.
+/// How many generations a tree may have: enough to pass from 9 to 10 with branches on both sides.
 const DEEPEST: u64 = 8;
 
 fn main() -> Result<(), Error> {
@@ -37,8 +37,8 @@ fn main() -> Result<(), Error> {
     out.flush()
 }
 
-/// SplitMix64, with the constants of Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators" (2014), figure 17.
+/// SplitMix64, of Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014),
+/// with the mixing constants of Stafford's variant 13.
 struct Dice(u64);
 
 impl Dice {
@@ -104,8 +104,8 @@ fn revisions(dice: &mut Dice) -> Vec<Revision> {
 /// A revision and its ancestors, itself first, and whether it is a tombstone.
 type Path = (Vec<RevisionId>, bool);
 
-/// What arrives. Not every revision comes with a body, so that some are stubs or unknown; nor with all
-/// of its ancestry, so that there are roots which nothing joins, or which a later path does.
+/// What arrives. Not every revision comes with a body, so that some are stubs or unknown; nor with
+/// all of its ancestry, so that there are roots which nothing joins, or which a later path does.
 fn paths(dice: &mut Dice, all: &[Revision]) -> Vec<Path> {
     let mut paths = Vec::new();
     while paths.is_empty() {

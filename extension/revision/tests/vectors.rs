@@ -62,8 +62,8 @@ fn value_hex(value: &Value) -> String {
     hex(&bytes[bare.len() + 4..])
 }
 
-/// Plain JSON as section 8 says, from the wire form: another way than the crate's, so that both must
-/// be right to agree.
+/// Plain JSON as section 8 says, from the wire form: another way than the crate's, so that both
+/// must be right to agree.
 fn plain_text(wire: &Json) -> String {
     let (kind, member) = wire.as_object().and_then(|object| object.iter().next()).expect("a kind");
     let joined = |parts: Vec<String>| parts.join(",");
@@ -137,7 +137,8 @@ fn revisions() {
     for vector in read::<RevisionVector>("revisions") {
         let RevisionVector { name, id, previous, deleted, .. } = vector;
         let wire = serde_json::json!({
-            "id": id, "deleted": deleted, "attributes": vector.attributes, "revision": vector.revision,
+            "id": id, "deleted": deleted, "revision": vector.revision,
+            "attributes": vector.attributes,
         });
         let record: Record = serde_json::from_str(&wire.to_string())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
