@@ -1,6 +1,6 @@
 //! In charge of `/v1/changes`: the change stream, by asking and by long poll.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::database::{int8, raw, text, texts};
 use crate::error::Error;
+use crate::extract::Query;
 use crate::records;
 use crate::routes::{self, Gateway};
 
@@ -71,9 +72,8 @@ struct Answer {
 
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
-    query: Result<Query<Ask>, axum::extract::rejection::QueryRejection>,
+    Query(ask): Query<Ask>,
 ) -> Result<Response, Error> {
-    let Query(ask) = query.map_err(|error| Error::bad_request(error.body_text()))?;
     if ask.since < 0 {
         return Err(Error::bad_request("since is a sequence: 0 or what an answer said as next"));
     }

@@ -5,6 +5,7 @@ mod changes;
 pub mod config;
 mod database;
 mod error;
+mod extract;
 mod feed;
 mod health;
 mod precondition;

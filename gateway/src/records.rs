@@ -1,7 +1,7 @@
 //! In charge of `/v1/tables/{table}/records`: reading, putting and deleting records.
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use revision::{Attributes, ID_BYTES_MAX, Record, RevisionId};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::body;
 use crate::database::{boolean, int8, raw, text};
 use crate::error::Error;
+use crate::extract::{Path, Query};
 use crate::precondition::{self, Tag};
 use crate::routes::{self, Gateway};
 
@@ -28,9 +29,8 @@ pub struct Page {
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(table): Path<String>,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    Query(page): Query<Page>,
 ) -> Result<Response, Error> {
-    let Query(page) = page.map_err(|error| Error::bad_request(error.body_text()))?;
     let limit = limit(page.limit, PAGE, gateway.config.batch_max)?;
     let sql = "select r.record ->> 'id', r.record::text
                  from godwit.records(godwit.find_table($1), $2, $3::int8::int4) as r(record)";
@@ -79,10 +79,9 @@ struct Head {
 pub async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path((table, id)): Path<(String, String)>,
-    query: Result<Query<Show>, axum::extract::rejection::QueryRejection>,
+    Query(show): Query<Show>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let Query(show) = query.map_err(|error| Error::bad_request(error.body_text()))?;
     check_id(&id)?;
     let known = precondition::if_none_match(&headers)?;
     let revision = show.revision.as_deref().map(parse).transpose()?.map(|r| r.to_string());
@@ -159,11 +158,10 @@ pub struct Put {
 pub async fn put(
     State(gateway): State<Arc<Gateway>>,
     Path((table, id)): Path<(String, String)>,
-    query: Result<Query<Put>, axum::extract::rejection::QueryRejection>,
+    Query(put): Query<Put>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
-    let Query(put) = query.map_err(|error| Error::bad_request(error.body_text()))?;
     check_id(&id)?;
     let edited = edited(&headers)?;
     let only_new = precondition::if_none_match(&headers)?;
@@ -200,10 +198,9 @@ pub struct Delete {
 pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     Path((table, id)): Path<(String, String)>,
-    query: Result<Query<Delete>, axum::extract::rejection::QueryRejection>,
+    Query(delete): Query<Delete>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let Query(delete) = query.map_err(|error| Error::bad_request(error.body_text()))?;
     check_id(&id)?;
     let named = delete.revision.as_deref().map(parse).transpose()?;
     let revision = agree(named, edited(&headers)?)?;

@@ -1,7 +1,7 @@
 //! In charge of replication: revisions that are missing here, and revisions that arrive.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use revision::{Record, RevisionId};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::body;
 use crate::database::text;
 use crate::error::Error;
+use crate::extract::Path;
 use crate::routes::{self, Gateway};
 
 /// Each revision is read by itself, so that a malformed one doesn't stop the others.

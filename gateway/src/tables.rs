@@ -1,7 +1,7 @@
 //! In charge of `/v1/tables`: listing, showing and creating tracked tables.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::body;
 use crate::database::{raw, text};
 use crate::error::Error;
+use crate::extract::Path;
 use crate::routes::{self, Gateway};
 
 pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Error> {
