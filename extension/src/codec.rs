@@ -340,6 +340,5 @@ fn push_quoted(out: &mut String, literal: &str) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-    std::iter::once("\\x".to_owned()).chain(digits).collect()
+    format!("\\x{}", hex::encode(bytes))
 }

@@ -29,14 +29,14 @@ type Filled = Vec<(&'static str, Json)>;
 fn fill(vector: &Json) -> Result<Filled, Box<dyn Error>> {
     if let Some(ascending) = vector.get("ascending") {
         let ids: Vec<RevisionId> = serde_json::from_value(ascending.clone())?;
-        let sortable: Vec<String> = ids.iter().map(|id| hex(&id.to_sortable())).collect();
+        let sortable: Vec<String> = ids.iter().map(|id| hex::encode(&id.to_sortable())).collect();
         return Ok(vec![("sortable", json!(sortable))]);
     }
     if let Some(value) = vector.get("value") {
         let attributes = Attributes::from([(String::new(), Value::from_wire(value)?)]);
         let bytes = canonical::encode("", None, false, &attributes);
         // Before the value: version, empty id, no previous, lives, one attribute, its empty name.
-        return Ok(vec![("canonical", json!(hex(&bytes[15..])))]);
+        return Ok(vec![("canonical", json!(hex::encode(&bytes[15..])))]);
     }
     let Some(attributes) = vector.get("attributes") else { return Ok(Vec::new()) };
     let attributes: Attributes = serde_json::from_value(attributes.clone())?;
@@ -45,11 +45,7 @@ fn fill(vector: &Json) -> Result<Filled, Box<dyn Error>> {
     let deleted = vector["deleted"].as_bool().ok_or("not deleted or not")?;
     let bytes = canonical::encode(id, previous.as_ref(), deleted, &attributes);
     let revision = RevisionId::of(id, previous.as_ref(), deleted, &attributes);
-    Ok(vec![("canonical", json!(hex(&bytes))), ("revision", json!(revision))])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(vec![("canonical", json!(hex::encode(&bytes))), ("revision", json!(revision))])
 }
 
 /// One vector, its members in the order in which a person reads them: input before output.

@@ -81,8 +81,7 @@ impl RevisionId {
         let generation = previous.map_or(0, RevisionId::generation) + 1;
         // Another peer would refuse to read such an id, so none is made.
         assert!(generation <= GENERATION_MAX, "no generation follows 2^53-1");
-        let token: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        RevisionId { generation, token: token.into() }
+        RevisionId { generation, token: hex::encode(&digest[..16]).into() }
     }
 
     /// What sorts below every revision of a generation; not an id itself, for it has no token.

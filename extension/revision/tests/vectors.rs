@@ -44,10 +44,6 @@ fn read<V: DeserializeOwned>(file: &str) -> Vec<V> {
     vectors
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(text: &str) -> Vec<u8> {
     let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
     (0..text.len()).step_by(2).map(byte).collect()
@@ -59,7 +55,7 @@ fn value_hex(value: &Value) -> String {
     let bytes = canonical::encode("", None, false, &attributes);
     let bare = canonical::encode("", None, false, &Attributes::new());
     // The attribute's empty name is four bytes of length.
-    hex(&bytes[bare.len() + 4..])
+    hex::encode(&bytes[bare.len() + 4..])
 }
 
 /// Plain JSON as section 8 says, from the wire form: another way than the crate's, so that both
@@ -146,7 +142,7 @@ fn revisions() {
         let attributes = record.attributes;
 
         let bytes = canonical::encode(&id, previous.as_ref(), deleted, &attributes);
-        assert_eq!(hex(&bytes), vector.canonical, "{name}");
+        assert_eq!(hex::encode(&bytes), vector.canonical, "{name}");
         let made = RevisionId::of(&id, previous.as_ref(), deleted, &attributes);
         assert_eq!(made, vector.revision, "{name}");
         let expected = canonical::Decoded { id, previous, deleted, attributes };
@@ -169,7 +165,7 @@ fn order() {
         let keys: Vec<Vec<u8>> = ids.iter().map(RevisionId::to_sortable).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{name}: ids");
         assert!(keys.is_sorted_by(|a, b| a < b), "{name}: bytes");
-        assert_eq!(keys.iter().map(|key| hex(key)).collect::<Vec<_>>(), sortable, "{name}");
+        assert_eq!(keys.iter().map(|key| hex::encode(key)).collect::<Vec<_>>(), sortable, "{name}");
         for ((id, key), text) in ids.iter().zip(&keys).zip(&ascending) {
             assert_eq!(RevisionId::from_sortable(key).as_ref(), Ok(id), "{name}");
             assert_eq!(id.to_string(), *text, "{name}");
