@@ -19,7 +19,8 @@ suite() {
     if [ "${#wanted[@]}" -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
         return
     fi
-    if "$@" > "$logs/$name.log" 2>&1 < /dev/null; then
+    # In a shell of its own: what a suite starts ends with it.
+    if ("$@") > "$logs/$name.log" 2>&1 < /dev/null; then
         outcome=ok
         passed=$((passed + 1))
     else

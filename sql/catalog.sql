@@ -30,13 +30,17 @@ comment on table godwit.rejected is 'Revisions that a table''s own constraints o
 -- One number for every change in this database; see godwit._next_sequence.
 create sequence godwit.change_sequence as bigint maxvalue 9007199254740991;
 
+-- Which incarnation the numbers are of, as a hash. A sequence, for it is never rolled back.
+create sequence godwit.incarnation_mark as bigint;
+
 create table godwit.incarnation (
     number bigint generated always as identity primary key,
     system_identifier bigint not null,
     timeline bigint not null,
     database bigint not null,
-    -- The last number that this incarnation found handed out.
-    after bigint not null,
+    -- The last number that this incarnation found handed out; null where the transaction that found
+    -- it was rolled back.
+    after bigint,
     at timestamptz not null default pg_catalog.clock_timestamp()
 );
 comment on table godwit.incarnation is
@@ -49,4 +53,5 @@ select pg_catalog.pg_extension_config_dump('godwit.rejected', '');
 select pg_catalog.pg_extension_config_dump('godwit.rejected_number_seq', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation_number_seq', '');
+select pg_catalog.pg_extension_config_dump('godwit.incarnation_mark', '');
 select pg_catalog.pg_extension_config_dump('godwit.change_sequence', '');

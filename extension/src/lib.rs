@@ -19,6 +19,7 @@ mod shape;
 mod capture;
 mod expected;
 mod history;
+mod incarnation;
 mod reconcile;
 mod sequence;
 mod stamp;

@@ -18,6 +18,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use crate::error::Error;
+use crate::incarnation;
 use crate::role;
 use crate::settings::Settings;
 use crate::spi;
@@ -25,12 +26,7 @@ use crate::spi;
 /// Advisory lock keys of ours have these top 11 bits, which leaves 53 for a number: those that
 /// JavaScript can hold. ("gwt" modulo 2^10, below the sign bit.)
 const LOCK_SPACE: i64 = 0x177 << 53;
-const NUMBER_MAX: i64 = (1 << 53) - 1;
-
-/// A new incarnation continues at the clock's milliseconds since 1970 times this: above anything
-/// that an older one can have handed out at under a million changes a second, and below 2^53 until
-/// the year 2248.
-const NUMBERS_A_MILLISECOND: i64 = 1024;
+pub const NUMBER_MAX: i64 = (1 << 53) - 1;
 
 unsafe extern "C-unwind" {
     /// Declared in commands/sequence.h, which pgrx doesn't read.
@@ -50,7 +46,7 @@ thread_local! {
 fn _next_sequence() -> i64 {
     let (sequence, owner) = sequence();
     if !INCARNATION_KNOWN.get() {
-        role::as_owner(owner, || renew_incarnation(sequence));
+        role::as_owner(owner, || incarnation::recognise(sequence));
         INCARNATION_KNOWN.set(true);
     }
     if !LOCK.get().is_some_and(is_held) {
@@ -116,13 +112,7 @@ fn is_held(key: i64) -> bool {
 }
 
 fn last_value(sequence: pg_sys::Oid, owner: pg_sys::Oid) -> i64 {
-    role::as_owner(owner, || {
-        // SAFETY: the built-in function with its one argument; null before the first number.
-        let last = unsafe {
-            direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[sequence.into_datum()])
-        };
-        last.unwrap_or(0)
-    })
+    role::as_owner(owner, || incarnation::last_value(sequence).unwrap_or(0))
 }
 
 /// The sequence and its owner, by name: once per backend, again when it is gone.
@@ -144,46 +134,6 @@ fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
     INCARNATION_KNOWN.set(false);
     SEQUENCE.set(Some(found));
     found
-}
-
-/// Where this database is not what it last knew itself to be (restored, promoted, copied), numbers
-/// may have been handed out that it doesn't remember: the sequence moves past them.
-fn renew_incarnation(sequence: pg_sys::Oid) {
-    // SAFETY: reads what shared memory holds since the server started.
-    let (system, timeline, database) = unsafe {
-        (
-            pg_sys::GetSystemIdentifier() as i64,
-            pg_sys::GetWALInsertionTimeLine() as i64,
-            i64::from(pg_sys::MyDatabaseId.to_u32()),
-        )
-    };
-    let args = [spi::int8(system), spi::int8(timeline), spi::int8(database)];
-    let known = "select 1 from (
-            select * from godwit.incarnation order by number desc limit 1) i
-          where i.system_identifier = $1 and i.timeline = $2 and i.database = $3";
-    if spi::run(known, &args) > 0 {
-        return;
-    }
-    spi::run("lock table godwit.incarnation in share row exclusive mode", &[]);
-    if spi::run(known, &args) > 0 {
-        return;
-    }
-    let first = spi::run("select 1 from godwit.incarnation limit 1", &[]) == 0;
-    if !first {
-        let jump = format!(
-            "select pg_catalog.setval({}::oid::regclass, greatest(last_value, least({NUMBER_MAX},
-                (extract(epoch from clock_timestamp()) * 1000)::bigint * {NUMBERS_A_MILLISECOND})))
-               from godwit.change_sequence",
-            sequence.to_u32()
-        );
-        spi::run(&jump, &[]);
-    }
-    spi::run(
-        "insert into godwit.incarnation (system_identifier, timeline, database, after)
-         select $1, $2, $3, case when s.is_called then s.last_value else 0 end
-           from godwit.change_sequence s",
-        &args,
-    );
 }
 
 /// How far a reader may go now: everything up to here has committed or never will.

@@ -1,0 +1,148 @@
+//! In charge of noticing that this database isn't what it was when it last numbered a change:
+//! restored, promoted, copied.
+//!
+//! Numbers may then have been handed out that it doesn't remember, so the sequence moves past them.
+//! Who finds that out may be in a transaction that lasts for hours or is rolled back, and nobody
+//! must wait for it or take it at its word. So the mark that says whose numbers these are is a
+//! sequence itself: setval is never rolled back, is seen at once, and is in the WAL behind the move.
+
+use pgrx::pg_sys;
+use pgrx::{direct_function_call, prelude::*};
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::sequence::NUMBER_MAX;
+use crate::spi;
+
+/// A new incarnation continues at the clock's milliseconds since 1970 times this: above anything
+/// that an older one can have handed out at under a million changes a second, and below 2^53 until
+/// the year 2248.
+const NUMBERS_A_MILLISECOND: i64 = 1024;
+
+/// The key of the advisory lock under which the sequence is moved. It is none of the change
+/// stream's: those have other top bits (`sequence.rs`).
+const MOVING: i64 = 0x176 << 53;
+
+/// What tells this database apart from every copy of it.
+struct Identity {
+    system: i64,
+    timeline: i64,
+    database: i64,
+}
+
+impl Identity {
+    fn here() -> Self {
+        // SAFETY: reads what shared memory holds since the server started.
+        unsafe {
+            Identity {
+                system: pg_sys::GetSystemIdentifier() as i64,
+                timeline: pg_sys::GetWALInsertionTimeLine() as i64,
+                database: i64::from(pg_sys::MyDatabaseId.to_u32()),
+            }
+        }
+    }
+
+    /// The identity as a number that a sequence can hold: 1 to 2^63-1.
+    fn mark(&self) -> i64 {
+        let mut hasher = Sha256::new();
+        for part in [self.system, self.timeline, self.database] {
+            hasher.update(part.to_be_bytes());
+        }
+        let digest = hasher.finalize();
+        let first = digest.iter().take(8).fold(0, |bytes, byte| bytes << 8 | i64::from(*byte));
+        (first & i64::MAX).max(1)
+    }
+}
+
+/// Moves the change sequence where this incarnation hasn't numbered anything yet. Called as the
+/// catalog's owner, before a backend's first number.
+pub fn recognise(sequence: pg_sys::Oid) {
+    let identity = Identity::here();
+    let mark_sequence = mark_sequence();
+    let mark = identity.mark();
+    let mut found = None;
+    if last_value(mark_sequence) != Some(mark) {
+        let _alone = Alone::wait();
+        let before = last_value(mark_sequence);
+        if before != Some(mark) {
+            let last = last_value(sequence).unwrap_or(0);
+            // A database that has never numbered anything begins at 1.
+            if before.is_some() {
+                let clock = now_ms() * NUMBERS_A_MILLISECOND;
+                set_value(sequence, last.max(clock.min(NUMBER_MAX)));
+            }
+            set_value(mark_sequence, mark);
+            found = Some(last);
+        }
+    }
+    remember(&identity, found);
+}
+
+/// The catalog's row for people. It comes with the transaction at hand; where that is rolled back
+/// the next backend leaves one, which no longer knows what was found.
+fn remember(identity: &Identity, found: Option<i64>) {
+    let sql = "insert into godwit.incarnation (system_identifier, timeline, database, after)
+               select $1, $2, $3, $4 where not exists (
+                      select from godwit.incarnation i where i.system_identifier = $1
+                         and i.timeline = $2 and i.database = $3 and $4 is null)";
+    let args = [
+        spi::int8(identity.system),
+        spi::int8(identity.timeline),
+        spi::int8(identity.database),
+        spi::Arg(pg_sys::INT8OID, found.and_then(|found| found.into_datum())),
+    ];
+    spi::run(sql, &args);
+}
+
+/// The last number of a sequence; none before its first.
+pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
+    // SAFETY: the built-in function with its one argument.
+    unsafe { direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[sequence.into_datum()]) }
+}
+
+fn set_value(sequence: pg_sys::Oid, value: i64) {
+    let args = [sequence.into_datum(), value.into_datum()];
+    // SAFETY: the built-in function with its two arguments.
+    unsafe { direct_function_call::<i64>(pg_sys::setval_oid, &args) };
+}
+
+fn now_ms() -> i64 {
+    // SAFETY: reads the clock; microseconds since 2000-01-01.
+    let since_2000 = unsafe { pg_sys::GetCurrentTimestamp() };
+    since_2000 / 1000 + MS_1970_TO_2000
+}
+
+/// 10957 days: the difference of Postgres's epoch to Unix's (utils/timestamp.h, datatype/timestamp.h).
+const MS_1970_TO_2000: i64 = 10_957 * 86_400_000;
+
+fn mark_sequence() -> pg_sys::Oid {
+    let sql = "select c.oid from pg_catalog.pg_class c
+                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                where n.nspname = 'godwit' and c.relname = 'incarnation_mark'";
+    spi::rows(sql, &[], |row| row.need(1))
+        .first()
+        .copied()
+        .unwrap_or_else(|| Error::Internal("godwit.incarnation_mark is not there".into()).report())
+}
+
+/// The lock of the session, not of the transaction: it is held for as long as the move takes.
+struct Alone;
+
+impl Alone {
+    fn wait() -> Alone {
+        // SAFETY: the built-in function with its one argument.
+        unsafe {
+            direct_function_call::<()>(pg_sys::pg_advisory_lock_int8, &[MOVING.into_datum()])
+        };
+        Alone
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // SAFETY: as above; the lock is held.
+        unsafe {
+            direct_function_call::<bool>(pg_sys::pg_advisory_unlock_int8, &[MOVING.into_datum()])
+        };
+    }
+}
