@@ -4,10 +4,16 @@
 use revision::Attributes;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_postgres::{Client, NoTls};
 
 use crate::gateway::{Error, Gateway};
 use crate::peer::{Peer, Shown};
+
+/// One test at a time in a process: another's open transaction would hold back the change stream, as
+/// it should, and a test that counts changes would count too few.
+static ALONE: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -15,6 +21,7 @@ pub struct Stack {
     pub gateway: Gateway,
     pub sql: Client,
     database_url: String,
+    _alone: OwnedMutexGuard<()>,
 }
 
 impl Stack {
@@ -27,8 +34,9 @@ impl Stack {
         };
         let database_url = named("GODWIT_DATABASE_URL")?;
         let gateway = Gateway::new(named("GODWIT_URL")?);
+        let _alone = ALONE.clone().lock_owned().await;
         let sql = session(&database_url).await?;
-        Ok(Stack { gateway, sql, database_url })
+        Ok(Stack { gateway, sql, database_url, _alone })
     }
 
     /// Another session in plain SQL.

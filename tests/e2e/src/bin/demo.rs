@@ -4,7 +4,7 @@
 
 use godwit_e2e::stack::{Stack, plain};
 use godwit_e2e::{Peer, peer::Shown};
-use revision::Value;
+use revision::{RevisionId, Value};
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -78,10 +78,10 @@ async fn story() -> Result<(), Fault> {
     title("What each of them has now:");
     let shown = agree(&stack, &table, [&laptop, &phone]).await?;
     for (id, (revision, body)) in &shown {
-        println!("  {id}  {revision:.8}…  {}", plain(body));
+        println!("  {id}  {}  {}", short(revision), plain(body));
         for conflict in laptop.conflicts(id) {
             let body = laptop.records[id].bodies.get(&conflict).map(plain).unwrap_or_default();
-            println!("     beside it {conflict:.8}…  {body}");
+            println!("     beside it {}  {body}", short(&conflict));
         }
     }
     println!("  The laptop, the phone, the table, its history and a fresh client have the same.");
@@ -113,6 +113,10 @@ async fn story() -> Result<(), Fault> {
     );
     stack.sql.batch_execute(&format!("drop table {table}, {table}_history")).await?;
     Ok(())
+}
+
+fn short(revision: &RevisionId) -> String {
+    format!("{:.8}…", revision.to_string())
 }
 
 fn did(who: &str, what: &str) {
