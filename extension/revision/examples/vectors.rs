@@ -29,7 +29,7 @@ type Filled = Vec<(&'static str, Json)>;
 fn fill(vector: &Json) -> Result<Filled, Box<dyn Error>> {
     if let Some(ascending) = vector.get("ascending") {
         let ids: Vec<RevisionId> = serde_json::from_value(ascending.clone())?;
-        let sortable: Vec<String> = ids.iter().map(|id| hex::encode(&id.to_sortable())).collect();
+        let sortable: Vec<String> = ids.iter().map(|id| hex::encode(id.to_sortable())).collect();
         return Ok(vec![("sortable", json!(sortable))]);
     }
     if let Some(value) = vector.get("value") {

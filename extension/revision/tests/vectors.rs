@@ -165,7 +165,7 @@ fn order() {
         let keys: Vec<Vec<u8>> = ids.iter().map(RevisionId::to_sortable).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{name}: ids");
         assert!(keys.is_sorted_by(|a, b| a < b), "{name}: bytes");
-        assert_eq!(keys.iter().map(|key| hex::encode(key)).collect::<Vec<_>>(), sortable, "{name}");
+        assert_eq!(keys.iter().map(hex::encode).collect::<Vec<_>>(), sortable, "{name}");
         for ((id, key), text) in ids.iter().zip(&keys).zip(&ascending) {
             assert_eq!(RevisionId::from_sortable(key).as_ref(), Ok(id), "{name}");
             assert_eq!(id.to_string(), *text, "{name}");
