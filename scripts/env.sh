@@ -15,12 +15,16 @@ die() {
     exit 1
 }
 
-# The server to build for: PG_CONFIG if it is set, else the newest one installed.
+# The server to build for: PG_CONFIG if it is set, else the newest one installed that will do.
 find_postgres() {
     local candidate
     if [ -z "${PG_CONFIG:-}" ]; then
         for candidate in /usr/lib/postgresql/*/bin/initdb; do
-            [ -x "$candidate" ] && PG_CONFIG=${candidate%initdb}pg_config
+            [ -x "$candidate" ] || continue
+            case $candidate in
+                */1[567]/bin/initdb) PG_CONFIG=${candidate%initdb}pg_config ;;
+                *) [ -n "${PG_CONFIG:-}" ] || PG_CONFIG=${candidate%initdb}pg_config ;;
+            esac
         done
         if [ -z "${PG_CONFIG:-}" ] && command -v pg_config > /dev/null && command -v initdb > /dev/null; then
             PG_CONFIG=$(command -v pg_config)
@@ -33,7 +37,8 @@ find_postgres() {
     fi
     PG_MAJOR=$("$PG_BIN/postgres" --version 2> /dev/null | sed -E 's/[^0-9]*([0-9]+).*/\1/') || return 1
     [ -n "$PG_MAJOR" ] || return 1
-    [ "$PG_MAJOR" -ge 13 ] || die "Postgres $PG_MAJOR is too old: Godwit needs 13 or newer. Install one and set PG_CONFIG to its pg_config."
+    [ "$PG_MAJOR" -ge 15 ] || die "Postgres $PG_MAJOR is too old: Godwit needs 15 to 17. Install one and set PG_CONFIG to its pg_config."
+    [ "$PG_MAJOR" -le 17 ] || die "Postgres $PG_MAJOR is newer than this Godwit knows: it needs 15 to 17. Install one and set PG_CONFIG to its pg_config."
     export PG_CONFIG PG_BIN PG_MAJOR
     # pgrx is told where Postgres is in this way; `cargo pgrx init` is not needed.
     export PGRX_PG_CONFIG_PATH=$PG_CONFIG

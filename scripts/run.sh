@@ -32,7 +32,7 @@ if [ -n "${DATABASE_URL:-}" ]; then
     url=$DATABASE_URL
     say "using the database that DATABASE_URL names"
     version=$(psql -X "$url" -Atc "show server_version_num" 2>&1) || die "DATABASE_URL can't be reached: $(head -n 1 <<< "$version")"
-    [ "$version" -ge 130000 ] || die "the Postgres at DATABASE_URL is too old ($((version / 10000))): Godwit needs 13 or newer."
+    [ "$version" -ge 150000 ] || die "the Postgres at DATABASE_URL is too old ($((version / 10000))): Godwit needs 15 to 17."
 else
     folder=$(cluster_folder "$LOCAL/run/postgres")
     [ -f "$folder/data/PG_VERSION" ] || say "making a private Postgres cluster in $folder"

@@ -13,7 +13,7 @@ if command -v dpkg-query > /dev/null; then
     if ! find_postgres; then
         PG_MAJOR=$(apt-cache depends postgresql 2> /dev/null | sed -nE 's/.*Depends: postgresql-([0-9]+)$/\1/p' | head -n 1)
         [ -n "$PG_MAJOR" ] || { $SUDO apt-get update -qq && PG_MAJOR=$(apt-cache depends postgresql | sed -nE 's/.*Depends: postgresql-([0-9]+)$/\1/p' | head -n 1); }
-        [ -n "$PG_MAJOR" ] || die "apt knows no package postgresql: check /etc/apt/sources.list, or install Postgres 13 or newer and set PG_CONFIG."
+        [ -n "$PG_MAJOR" ] || die "apt knows no package postgresql: check /etc/apt/sources.list, or install Postgres 15, 16 or 17 and set PG_CONFIG."
         want "postgresql-$PG_MAJOR"
     fi
     [ -f "/usr/include/postgresql/$PG_MAJOR/server/postgres.h" ] || [ -f "$("${PG_CONFIG:-false}" --includedir-server 2> /dev/null)/postgres.h" ] || want "postgresql-server-dev-$PG_MAJOR"
@@ -36,7 +36,7 @@ if command -v dpkg-query > /dev/null; then
         unset PG_CONFIG
     fi
 fi
-find_postgres || die "no Postgres server found: install Postgres 13 or newer and set PG_CONFIG to its pg_config."
+find_postgres || die "no Postgres server found: install Postgres 15, 16 or 17 and set PG_CONFIG to its pg_config."
 [ -f "$("$PG_CONFIG" --includedir-server)/postgres.h" ] || die "the headers of Postgres $PG_MAJOR are missing: install its development package."
 
 if [ "$(cargo pgrx --version 2> /dev/null | awk '{print $2}')" != "$CARGO_PGRX_VERSION" ]; then

@@ -94,7 +94,10 @@ pub fn has_key_changed(relation: pg_sys::Oid) -> bool {
 /// Forgets what an earlier transaction left.
 fn renew() {
     // SAFETY: MyProc points to this backend's own entry for as long as it runs.
+    #[cfg(not(feature = "pg17"))]
     let transaction = unsafe { (*pg_sys::MyProc).lxid };
+    #[cfg(feature = "pg17")]
+    let transaction = unsafe { (*pg_sys::MyProc).vxid.lxid };
     if TRANSACTION.replace(transaction) != transaction {
         PENDING.with_borrow_mut(HashMap::clear);
         MOVED.with_borrow_mut(HashSet::clear);

@@ -107,7 +107,11 @@ fn is_held(key: i64) -> bool {
             locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
             locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
         };
-        pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as pg_sys::LOCKMODE)
+        let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
+        #[cfg(not(feature = "pg17"))]
+        return pg_sys::LockHeldByMe(&tag, mode);
+        #[cfg(feature = "pg17")]
+        return pg_sys::LockHeldByMe(&tag, mode, false);
     }
 }
 
