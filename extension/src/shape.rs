@@ -53,6 +53,8 @@ pub struct Shape {
 thread_local! {
     static SHAPES: RefCell<HashMap<pg_sys::Oid, Rc<Shape>>> = RefCell::new(HashMap::new());
     static WATCHING: Cell<bool> = const { Cell::new(false) };
+    /// How often anything was invalidated.
+    static INVALIDATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
 const TABLE_SQL: &str = "
@@ -97,8 +99,12 @@ impl Shape {
         if let Some(shape) = SHAPES.with_borrow(|shapes| shapes.get(&relation).cloned()) {
             return Ok(shape);
         }
+        let before = INVALIDATIONS.get();
         let shape = Rc::new(Shape::read(relation)?);
-        SHAPES.with_borrow_mut(|shapes| shapes.insert(relation, Rc::clone(&shape)));
+        // What changed while it was read would not be heard of again.
+        if INVALIDATIONS.get() == before {
+            SHAPES.with_borrow_mut(|shapes| shapes.insert(relation, Rc::clone(&shape)));
+        }
         Ok(shape)
     }
 
@@ -278,6 +284,7 @@ fn watch() {
 
 /// Called by Postgres when a relation's cache entry is dropped; `InvalidOid` stands for all.
 unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, relation: pg_sys::Oid) {
+    INVALIDATIONS.set(INVALIDATIONS.get() + 1);
     SHAPES.with_borrow_mut(|shapes| {
         shapes.retain(|table, shape| {
             relation != pg_sys::InvalidOid
