@@ -27,6 +27,21 @@ create table godwit.rejected (
 create unique index on godwit.rejected (relation, record_id, revision, pg_catalog.md5(record::text));
 comment on table godwit.rejected is 'Revisions that a table''s own constraints or types refused.';
 
+-- Who owns a table sees what it refused.
+alter table godwit.rejected enable row level security;
+create policy owner on godwit.rejected for select using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = relation), 'usage'));
+create index on godwit.rejected (relation, sqlstate);
+
+-- Every record with more than one living leaf is here, and maybe some that had; the view
+-- godwit.conflicts looks at the leaves themselves.
+create table godwit.conflicted (
+    relation regclass not null,
+    record_id text collate "C" not null,
+    primary key (relation, record_id)
+);
+comment on table godwit.conflicted is 'Records that may have conflicts; read godwit.conflicts.';
+
 -- One number for every change in this database; see godwit._next_sequence.
 create sequence godwit.change_sequence as bigint maxvalue 9007199254740991;
 
@@ -46,11 +61,12 @@ create table godwit.incarnation (
 comment on table godwit.incarnation is
     'What this database has been: restored, promoted or copied, it numbers its changes from above.';
 
-grant select on godwit.tracked, godwit.incarnation to public;
+grant select on godwit.tracked, godwit.rejected, godwit.incarnation to public;
 
 select pg_catalog.pg_extension_config_dump('godwit.tracked', '');
 select pg_catalog.pg_extension_config_dump('godwit.rejected', '');
 select pg_catalog.pg_extension_config_dump('godwit.rejected_number_seq', '');
+select pg_catalog.pg_extension_config_dump('godwit.conflicted', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation_number_seq', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation_mark', '');

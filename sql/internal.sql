@@ -43,6 +43,18 @@ create function godwit._history(relation oid, id text, leaves_only boolean)
     returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
                    leaf boolean, seq bigint, at timestamptz, by text, record jsonb)
     language c volatile strict as 'MODULE_PATHNAME', '_history_wrapper';
+create function godwit._conflict(relation oid, id text)
+    returns table (winner text, conflict text, ancestor text, grade text, attributes text[],
+                   at timestamptz, by text)
+    language c volatile strict as 'MODULE_PATHNAME', '_conflict_wrapper';
+create function godwit._resolve(
+    relation oid, id text, keep text, attributes jsonb, leaves text[]) returns jsonb
+    language c volatile as 'MODULE_PATHNAME', '_resolve_wrapper';
+create function godwit._retry_rejected(relation oid, max integer)
+    returns table (number bigint, id text, revision text, status text, reason text)
+    language c volatile strict as 'MODULE_PATHNAME', '_retry_rejected_wrapper';
+create function godwit._discard_rejected(relation oid, numbers bigint[]) returns bigint
+    language c volatile strict as 'MODULE_PATHNAME', '_discard_rejected_wrapper';
 create function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
 create function godwit._changes(since bigint, relations oid[], max integer, include text)

@@ -37,6 +37,9 @@ create cast (text as godwit.revision) with function godwit._revision_of_text(tex
 
 create function godwit.generation(revision godwit.revision) returns bigint
     language c immutable strict parallel safe as 'MODULE_PATHNAME', '_generation_wrapper';
+create function godwit._generation_floor(revision godwit.revision, ahead integer)
+    returns godwit.revision
+    language c immutable strict parallel safe as 'MODULE_PATHNAME', '_generation_floor_wrapper';
 
 create function godwit._revision_eq(godwit.revision, godwit.revision) returns boolean
     language c immutable strict parallel safe leakproof as 'MODULE_PATHNAME', 'godwit_revision_eq';

@@ -113,11 +113,11 @@ fn end_leaves(shape: &Shape, of: &str) -> String {
         "{insert}
          select h._id, godwit._tombstone(h._id, h._rev), h._rev, true, null {nulls}
            from {twin} h
-          where not h._deleted and not h._stub {of} and not exists (
-                select from {twin} c where c._id = h._id and c._prev = h._rev) {known}",
+          where not h._deleted {of} and {is_leaf} {known}",
         insert = twin::insert_into(shape),
         nulls = ", null".repeat(shape.attributes.len()),
         twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "h"),
         known = twin::on_known(shape),
     )
 }
@@ -196,7 +196,7 @@ fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) 
         deleted: false,
         attributes,
     };
-    add(shape, || twin::insert(shape, &new));
+    add(shape, || twin::insert(shape, &[&new]));
     expected::kept(shape.relation, 1);
 }
 

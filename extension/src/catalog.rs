@@ -54,7 +54,7 @@ fn _uuid_v7() -> pgrx::Uuid {
     pgrx::Uuid::from_bytes(*uuid::Uuid::now_v7().as_bytes())
 }
 
-fn require_owner(relations: &[pg_sys::Oid]) -> Result<(), Error> {
+pub fn require_owner(relations: &[pg_sys::Oid]) -> Result<(), Error> {
     let sql = "select pg_has_role(relowner, 'usage') from pg_class where oid = $1";
     for relation in relations {
         let owns = spi::rows(sql, &[spi::oid(*relation)], |row| row.need::<bool>(1));

@@ -10,6 +10,7 @@ use crate::sequence;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
+use crate::twin;
 
 /// Most changes that one call returns; a body may be large, and the answer is made in memory.
 const CHANGES_MAX: i32 = 100_000;
@@ -82,14 +83,14 @@ fn part(shape: &Shape, records: bool) -> String {
     format!(
         "select (p._godwit_row)._seq, {name}, (p._godwit_row)._id, (p._godwit_row)._rev::text, (p._godwit_row)._deleted,
                 (select l._rev::text from {twin} l
-                  where l._id = (p._godwit_row)._id and not l._stub and not exists (
-                        select from {twin} c where c._id = l._id and c._prev = l._rev)
+                  where l._id = (p._godwit_row)._id and {is_leaf}
                   order by l._deleted, l._rev desc limit 1),
                 {record}
            from (select _godwit_row from {twin} _godwit_row where _seq > $1 and _seq <= $2
                   order by _seq limit $3) p",
         name = literal(&shape.wire_name),
         twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "l"),
     )
 }
 

@@ -14,6 +14,7 @@ use crate::history;
 use crate::row;
 use crate::settings::Settings;
 use crate::shape::Shape;
+use crate::twin;
 
 /// The record id of a key: `row(a)` gives its text, `row(a, b)` the JSON array of texts.
 #[pg_extern(sql = false)]
@@ -41,7 +42,7 @@ fn _first_revision(id: &str, names: Vec<String>, body: AnyElement) -> Vec<u8> {
 #[pg_extern(sql = false, immutable, strict)]
 fn _tombstone(id: &str, previous: &[u8]) -> Vec<u8> {
     let previous = row::read_revision(previous);
-    RevisionId::of(id, Some(&previous), true, &Attributes::new()).to_sortable()
+    twin::edited(id, Some(&previous), true, &Attributes::new()).to_sortable()
 }
 
 /// The parent of a row's revision; see `history::parent`. What the history has already, because

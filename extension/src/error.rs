@@ -7,6 +7,8 @@ use revision::RevisionId;
 pub enum Error {
     /// The put edits a revision that is not a leaf any more.
     Conflict { id: String, edited: Option<RevisionId>, winner: RevisionId },
+    /// The caller has seen other leaves than there are.
+    OtherLeaves { id: String, winner: RevisionId },
     /// The put names a revision that this database has never seen.
     UnknownRevision { id: String, revision: RevisionId },
     /// A delete of a record that is not there.
@@ -21,6 +23,8 @@ pub enum Error {
     BadArgument(String),
     /// The relation has no history twin.
     NotTracked(String),
+    /// The revision is of the last generation that there is.
+    LastGeneration { id: String },
     /// A revision id that is known came with another body.
     OtherBody { id: String, revision: RevisionId },
     /// A trigger of the app's or a rule keeps the winner out of the table.
@@ -37,13 +41,16 @@ impl Error {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode as Code;
         match self {
-            Error::Conflict { .. } => Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            Error::Conflict { .. } | Error::OtherLeaves { .. } => {
+                Code::ERRCODE_T_R_SERIALIZATION_FAILURE
+            }
             Error::UnknownRevision { .. } | Error::BadArgument(_) => {
                 Code::ERRCODE_INVALID_PARAMETER_VALUE
             }
             Error::NoRecord { .. } | Error::Stub { .. } => Code::ERRCODE_NO_DATA_FOUND,
             Error::BadRecord(_) | Error::BadId { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
             Error::NotTracked(_) => Code::ERRCODE_UNDEFINED_TABLE,
+            Error::LastGeneration { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Error::OtherBody { .. } => Code::ERRCODE_UNIQUE_VIOLATION,
             Error::NotShown { .. } => Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
             Error::Forbidden(_) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -60,6 +67,9 @@ impl Error {
             Error::Conflict { id, edited: None, .. } => {
                 format!("record {id:?} exists: name the revision that you edit")
             }
+            Error::OtherLeaves { id, .. } => {
+                format!("record {id:?} has other leaves by now than those named")
+            }
             Error::UnknownRevision { id, revision } => {
                 format!("record {id:?}: revision {revision} is not known here")
             }
@@ -69,6 +79,9 @@ impl Error {
             }
             Error::BadId { id, reason } => format!("record id {id:?}: {reason}"),
             Error::NotTracked(name) => format!("table {name} is not tracked"),
+            Error::LastGeneration { id } => {
+                format!("record {id:?}: no revision can follow one of generation 2^53-1")
+            }
             Error::OtherBody { id, revision } => {
                 format!("record {id:?}: revision {revision} is known with another body")
             }
@@ -86,7 +99,9 @@ impl Error {
     /// What a program reads: the gateway takes the winner of a conflict from here.
     fn detail(&self) -> Option<String> {
         match self {
-            Error::Conflict { winner, .. } => Some(format!("winner: {winner}")),
+            Error::Conflict { winner, .. } | Error::OtherLeaves { winner, .. } => {
+                Some(format!("winner: {winner}"))
+            }
             _ => None,
         }
     }
@@ -97,6 +112,7 @@ impl Error {
                 "Read the winner and put again with it as the revision, \
                  or keep both with on_conflict => 'branch'.",
             ),
+            Error::OtherLeaves { .. } => Some("Look at its leaves again, then resolve."),
             Error::NotTracked(_) => Some("Track it with select godwit.track('the_table')."),
             Error::NotShown { .. } => {
                 Some("A BEFORE trigger returned null, or a rule or policy hides the row.")

@@ -12,6 +12,7 @@ use crate::role;
 use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
+use crate::twin;
 
 /// The highest revision of a record and whether it deletes. Where the record is not in the table
 /// all its leaves are tombstones, and this is the one that a new insert continues from.
@@ -107,10 +108,9 @@ unsafe fn key(
 pub fn leaves(shape: &Shape, id: &str) -> Vec<(RevisionId, bool)> {
     let sql = format!(
         "select h._rev, h._deleted from {twin} h
-          where h._id = $1 and not h._stub and not exists (
-                select from {twin} c where c._id = h._id and c._prev = h._rev)
-          order by h._rev desc",
-        twin = shape.twin
+          where h._id = $1 and {is_leaf} order by h._rev desc",
+        twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "h"),
     );
     role::as_owner(shape.owner, || {
         spi::rows(&sql, &[spi::text(id)], |row| {
@@ -135,9 +135,13 @@ pub fn parent(
     if revision.generation() == 1 {
         return Ok(None);
     }
-    let sql =
-        format!("select h._rev from {} h where h._id = $1 and generation(h._rev) = $2", shape.twin);
-    let args = [spi::text(id), spi::int8(revision.generation() as i64 - 1)];
+    let sql = format!(
+        "select h._rev from {} h where h._id = $1
+            and h._rev > godwit._generation_floor($2, -1)
+            and h._rev < godwit._generation_floor($2, 0)",
+        shape.twin
+    );
+    let args = [spi::text(id), twin::revision_arg(shape, Some(revision))];
     let candidates = role::as_owner(shape.owner, || {
         spi::rows(&sql, &args, |row| row::read_revision(&row.need::<Vec<u8>>(1)))
     });
@@ -145,7 +149,7 @@ pub fn parent(
         let kept = carried_from(shape, id, &candidate, attributes)?;
         let mut whole = attributes.clone();
         kept.lay_over(&mut whole);
-        if RevisionId::of(id, Some(&candidate), false, &whole) == *revision {
+        if twin::edited(id, Some(&candidate), false, &whole) == *revision {
             return Ok(Some((candidate, kept)));
         }
     }

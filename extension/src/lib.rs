@@ -17,7 +17,9 @@ mod shape;
 
 // From plain SQL to the history, and from the history to the table.
 mod capture;
+mod conflicted;
 mod expected;
+mod graft;
 mod history;
 mod incarnation;
 mod reconcile;
@@ -29,10 +31,13 @@ mod twin;
 // What callers ask for.
 mod catalog;
 mod changes;
+mod conflicts;
 mod put;
 mod put_revisions;
 mod read;
 mod rejected;
+mod resolve;
+mod retry;
 
 // The ground that all of it stands on.
 mod error;
@@ -48,5 +53,6 @@ mod subtransaction;
 ::pgrx::extension_sql_file!("../sql/internal.sql", name = "internal", requires = ["catalog"]);
 ::pgrx::extension_sql_file!("../sql/track.sql", name = "track", requires = ["internal"]);
 ::pgrx::extension_sql_file!("../sql/records.sql", name = "records", requires = ["track"]);
-::pgrx::extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["records"]);
+::pgrx::extension_sql_file!("../sql/conflicts.sql", name = "conflicts", requires = ["records"]);
+::pgrx::extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["conflicts"]);
 ::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["changes"]);

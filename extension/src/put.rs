@@ -84,7 +84,7 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
     let previous = previous(&record, &leaves, mode).or_report();
     let attributes = whole(shape, &record, previous.as_ref());
     let new = Revision {
-        revision: RevisionId::of(&id, previous.as_ref(), record.deleted, &attributes),
+        revision: twin::edited(&id, previous.as_ref(), record.deleted, &attributes),
         id,
         previous,
         deleted: record.deleted,
@@ -98,8 +98,8 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
     if let (false, Some(edited)) = (still_leaf, &new.previous) {
         refuse_edited(shape, &new.id, edited, winner, mode).or_report();
     }
-    expected::while_capturing(shape.twin_relation, || twin::insert(shape, &new));
-    reconcile::reconcile(shape, &ids);
+    expected::while_capturing(shape.twin_relation, || twin::insert(shape, &[&new]));
+    reconcile::reconcile(shape, &ids, &[&new]);
     if mode == OnConflict::Fail {
         refuse_newcomers(shape, &new, &leaves, record.revision);
     }
@@ -148,21 +148,21 @@ fn refuse_edited(
 
 /// The revision that is there already: the same put sent twice, or an edit that changes nothing.
 fn changes_nothing(shape: &Shape, new: &Revision) -> Option<RevisionId> {
-    let body = |revision: &RevisionId| {
-        let read = |cells: &crate::row::Cells| {
-            let stub = cells.get::<bool>("_stub").unwrap_or(false);
-            let deleted = cells.get::<bool>("_deleted").unwrap_or(false);
-            (stub, deleted, twin::attributes(shape, cells).or_report())
-        };
-        history::with_revision(shape, &new.id, revision, read)
-    };
-    if body(&new.revision).is_some_and(|(stub, ..)| !stub) {
+    if history::has_body(shape, &new.id, &new.revision) {
         return Some(new.revision.clone());
     }
     let previous = new.previous.as_ref()?;
-    let (stub, deleted, attributes) = body(previous)?;
-    let same = !stub && !deleted && !new.deleted && attributes == new.attributes;
+    let same = !new.deleted && body(shape, &new.id, previous).as_ref() == Some(&new.attributes);
     same.then(|| previous.clone())
+}
+
+/// The attributes of a revision that is here, in full, and doesn't delete.
+pub fn body(shape: &Shape, id: &str, revision: &RevisionId) -> Option<Attributes> {
+    let read = |cells: &crate::row::Cells| {
+        let is = |name: &str| cells.get::<bool>(name).unwrap_or(false);
+        (!is("_stub") && !is("_deleted")).then(|| twin::attributes(shape, cells).or_report())
+    };
+    history::with_revision(shape, id, revision, read).flatten()
 }
 
 /// Two puts of a new record at the same time have no row to wait at; the second to write the table
@@ -184,7 +184,7 @@ fn refuse_newcomers(
 
 /// The attributes as the table will have them: each in its column's own form, and those that the
 /// put doesn't name from the edited revision, or from the column's default in a new record.
-fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> Attributes {
+pub fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> Attributes {
     let mut attributes = record.attributes.clone();
     let edited = record.revision.as_ref().and(previous).and_then(|revision| {
         history::with_revision(shape, &record.id, revision, |cells| {

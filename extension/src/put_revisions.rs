@@ -1,36 +1,82 @@
 //! In charge of `godwit.put_revisions`: replication. Revisions arrive with their ancestry, in any
 //! order, once or often, and the outcome is the same.
 //!
-//! The whole batch is tried at once. Where something in it is refused, each revision is tried by
-//! itself, parents first: the good ones are kept, the refused ones go to `godwit.rejected` with the
-//! reason.
+//! A chunk is tried at once. Where something in it is refused, its halves are tried, and theirs, down
+//! to the one that is at fault: the good ones are kept, the refused ones go to `godwit.rejected`
+//! with the reason (`retry.rs` tries them again).
 
 use pgrx::JsonB;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use revision::{Attributes, Record, RevisionId};
-use std::collections::{BTreeMap, BTreeSet};
+use revision::{Record, RevisionId};
 
 use crate::error::{Error, OrReport};
-use crate::expected;
-use crate::history;
+use crate::graft::{self, Arrival, Grafted};
 use crate::put;
-use crate::reconcile;
 use crate::rejected;
+use crate::retry;
 use crate::rights::{self, Right};
 use crate::role;
-use crate::row;
 use crate::shape::Shape;
-use crate::spi;
 use crate::subtransaction::{self, Failure};
-use crate::twin::{self, Revision};
+use crate::twin::Revision;
+
+/// Most revisions that are tried in one statement: their rows are made in memory.
+const CHUNK_MAX: usize = 1000;
 
 /// What became of one revision.
-#[derive(Clone)]
-enum Outcome {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
     Accepted,
     Known,
+    /// Kept in `godwit.rejected`, or too malformed to be kept.
     Rejected(String),
+}
+
+impl Outcome {
+    pub fn status(&self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::Known => "known",
+            Outcome::Rejected(_) => "rejected",
+        }
+    }
+
+    pub fn reason(self) -> Option<String> {
+        match self {
+            Outcome::Rejected(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// A revision as it came.
+pub struct Sent {
+    pub arrival: Arrival,
+    pub record: Record,
+}
+
+impl Sent {
+    pub fn read(shape: &Shape, item: serde_json::Value) -> Result<Sent, Error> {
+        let record = put::read_record(shape, item)?;
+        let Some(revision) = record.revision.clone() else {
+            let id = put::short(&record.id);
+            return Err(Error::BadRecord(format!("record {id:?} names no revision")));
+        };
+        let line = record.revisions.clone().unwrap_or_else(|| vec![revision.clone()]);
+        let revision = Revision {
+            id: record.id.clone(),
+            revision,
+            previous: line.get(1).cloned(),
+            deleted: record.deleted,
+            attributes: record.attributes.clone(),
+        };
+        Ok(Sent { arrival: Arrival { revision, line }, record })
+    }
+
+    pub fn revision(&self) -> &RevisionId {
+        &self.arrival.revision.revision
+    }
 }
 
 type Answer = (i32, Option<String>, Option<String>, String, Option<String>);
@@ -50,194 +96,78 @@ fn _put_revisions(
     ),
 > {
     let shape = Shape::of(relation).or_report();
-    rights::require(&shape, &[Right::Insert, Right::Update, Right::Delete]).or_report();
-    rights::refuse_row_security(&shape).or_report();
+    require_rights(&shape).or_report();
     let serde_json::Value::Array(items) = records.0 else {
         Error::BadArgument("the revisions are a JSON array of records".into()).report()
     };
     let _settings = shape.settings();
     let mut answers: Vec<Option<Answer>> = vec![None; items.len()];
-    let mut batch = Vec::new();
+    let mut batch: Vec<(usize, Sent)> = Vec::with_capacity(items.len());
     for (place, item) in items.into_iter().enumerate() {
-        let number = place as i32 + 1;
         let said = |name: &str| item.get(name).and_then(|v| v.as_str()).map(put::short);
         let (id, revision) = (said("id"), said("revision"));
-        match read(&shape, item) {
-            Ok((revision, ancestors, record)) => {
-                batch.push(Arrival { place, revision, ancestors, record });
-            }
+        match Sent::read(&shape, item) {
+            Ok(sent) => batch.push((place, sent)),
             Err(error) => {
-                let reason = Some(error.message());
-                answers[place] = Some((number, id, revision, "rejected".into(), reason));
+                let outcome = Outcome::Rejected(error.message());
+                answers[place] = Some(answer(place, id, revision, outcome));
             }
         }
     }
-    // Parents first, so that their numbers in the change stream are lower.
-    batch.sort_by_key(|arrival| (arrival.revision.revision.generation(), arrival.place));
-    for (arrival, outcome) in batch.iter().zip(put_batch(&shape, &batch)) {
-        let (status, reason) = match outcome {
-            Outcome::Accepted => ("accepted", None),
-            Outcome::Known => ("known", None),
-            Outcome::Rejected(reason) => ("rejected", Some(reason)),
-        };
-        answers[arrival.place] = Some((
-            arrival.place as i32 + 1,
-            Some(arrival.revision.id.clone()),
-            Some(arrival.revision.revision.to_string()),
-            status.into(),
-            reason,
-        ));
+    batch.sort_by(|(_, a), (_, b)| a.revision().generation().cmp(&b.revision().generation()));
+    let (places, sent): (Vec<usize>, Vec<Sent>) = batch.into_iter().unzip();
+    let outcomes = retry::put_and_retry(&shape, &sent);
+    for ((place, sent), outcome) in places.into_iter().zip(sent).zip(outcomes) {
+        let revision = sent.revision().to_string();
+        answers[place] = Some(answer(place, Some(sent.record.id), Some(revision), outcome));
     }
     TableIterator::new(answers.into_iter().flatten())
 }
 
-/// One revision of a batch.
-struct Arrival {
+fn answer(
     place: usize,
-    revision: Revision,
-    /// Itself first.
-    ancestors: Vec<RevisionId>,
-    record: Record,
+    id: Option<String>,
+    revision: Option<String>,
+    outcome: Outcome,
+) -> Answer {
+    (place as i32 + 1, id, revision, outcome.status().into(), outcome.reason())
 }
 
-fn read(
-    shape: &Shape,
-    item: serde_json::Value,
-) -> Result<(Revision, Vec<RevisionId>, Record), Error> {
-    let record = put::read_record(shape, item)?;
-    let Some(revision) = record.revision.clone() else {
-        return Err(Error::BadRecord(format!(
-            "record {:?} names no revision",
-            put::short(&record.id)
-        )));
-    };
-    let ancestors = record.revisions.clone().unwrap_or_else(|| vec![revision.clone()]);
-    let new = Revision {
-        id: record.id.clone(),
-        revision,
-        previous: ancestors.get(1).cloned(),
-        deleted: record.deleted,
-        attributes: record.attributes.clone(),
-    };
-    Ok((new, ancestors, record))
+pub fn require_rights(shape: &Shape) -> Result<(), Error> {
+    rights::require(shape, &[Right::Insert, Right::Update, Right::Delete])?;
+    rights::refuse_row_security(shape)
 }
 
-fn put_batch(shape: &Shape, batch: &[Arrival]) -> Vec<Outcome> {
-    if batch.is_empty() {
-        return Vec::new();
-    }
-    let all: Vec<&Arrival> = batch.iter().collect();
-    match attempt(shape, &all) {
+/// Puts revisions whose parents come before their children.
+pub fn put_all(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
+    sent.chunks(CHUNK_MAX).flat_map(|chunk| put_chunk(shape, chunk)).collect()
+}
+
+fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
+    match attempt(shape, chunk) {
         Ok(outcomes) => outcomes,
         Err(failure) if !failure.is_refusal() => failure.rethrow(),
-        Err(_) => batch.iter().map(|arrival| put_one(shape, arrival)).collect(),
-    }
-}
-
-fn put_one(shape: &Shape, arrival: &Arrival) -> Outcome {
-    match attempt(shape, &[arrival]) {
-        Ok(outcomes) => outcomes[0].clone(),
-        Err(failure) if failure.is_refusal() => {
-            rejected::keep(shape, &arrival.record, &failure);
-            Outcome::Rejected(failure.message)
+        Err(failure) if chunk.len() == 1 => {
+            rejected::keep(shape, &chunk[0].record, &failure);
+            vec![Outcome::Rejected(failure.message)]
         }
-        Err(failure) => failure.rethrow(),
-    }
-}
-
-fn attempt(shape: &Shape, batch: &[&Arrival]) -> Result<Vec<Outcome>, Failure> {
-    subtransaction::attempt(|| role::as_owner(shape.owner, || graft(shape, batch)))
-}
-
-/// What the twin has of the records at hand.
-struct Known {
-    /// By record id and revision: whether it has a body, and a parent.
-    revisions: BTreeMap<(String, RevisionId), (bool, bool)>,
-}
-
-fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Outcome> {
-    let ids: BTreeSet<&str> = batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
-    for id in &ids {
-        twin::check_id(shape, id);
-    }
-    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-    reconcile::lock(shape, &ids);
-    let mut known = known(shape, &ids);
-    let outcomes = batch.iter().map(|arrival| add(shape, &mut known, arrival)).collect();
-    reconcile::reconcile(shape, &ids);
-    outcomes
-}
-
-fn known(shape: &Shape, ids: &[String]) -> Known {
-    let sql = format!(
-        "select _id, _rev, not _stub, _prev is not null from {} where _id = any ($1)",
-        shape.twin
-    );
-    let rows = spi::rows(&sql, &[spi::texts(ids.iter().map(String::as_str))], |row| {
-        let revision = row::read_revision(&row.need::<Vec<u8>>(2));
-        ((row.need(1), revision), (row.need(3), row.need(4)))
-    });
-    Known { revisions: rows.into_iter().collect() }
-}
-
-fn add(shape: &Shape, known: &mut Known, arrival: &Arrival) -> Outcome {
-    let new = &arrival.revision;
-    let key = (new.id.clone(), new.revision.clone());
-    let outcome = match known.revisions.get(&key) {
-        Some((true, _)) => {
-            if !has_body(shape, new) {
-                let (id, revision) = key;
-                Error::OtherBody { id, revision }.report()
-            }
-            Outcome::Known
-        }
-        _ => {
-            expected::while_capturing(shape.twin_relation, || twin::insert(shape, new));
-            known.revisions.insert(key, (true, new.previous.is_some()));
-            Outcome::Accepted
-        }
-    };
-    for (place, ancestor) in arrival.ancestors.iter().enumerate() {
-        let parent = arrival.ancestors.get(place + 1);
-        let key = (new.id.clone(), ancestor.clone());
-        match known.revisions.get(&key) {
-            Some((_, true)) => {}
-            Some((_, false)) if parent.is_none() => {}
-            Some((body, false)) => {
-                let body = *body;
-                name(shape, &new.id, ancestor, parent);
-                known.revisions.insert(key, (body, true));
-            }
-            None => {
-                name(shape, &new.id, ancestor, parent);
-                known.revisions.insert(key, (false, parent.is_some()));
-            }
+        Err(_) => {
+            let (first, second) = chunk.split_at(chunk.len() / 2);
+            let mut outcomes = put_chunk(shape, first);
+            outcomes.extend(put_chunk(shape, second));
+            outcomes
         }
     }
-    outcome
 }
 
-/// Keeps a stub, or tells a revision its parent.
-fn name(shape: &Shape, id: &str, revision: &RevisionId, parent: Option<&RevisionId>) {
-    let sql = format!(
-        "insert into {} as h (_id, _rev, _prev, _stub, _seq) values ($1, $2, $3, true, null)
-             on conflict (_id, _rev) do update set _prev = excluded._prev
-          where h._prev is null and excluded._prev is not null",
-        shape.twin
-    );
-    let args = [
-        spi::text(id),
-        twin::revision_arg(shape, Some(revision)),
-        twin::revision_arg(shape, parent),
-    ];
-    expected::while_capturing(shape.twin_relation, || spi::run(&sql, &args));
-}
-
-/// Whether the twin has this revision with the same body.
-fn has_body(shape: &Shape, new: &Revision) -> bool {
-    let same = |cells: &row::Cells| {
-        let kept: Attributes = twin::attributes(shape, cells).or_report();
-        cells.get::<bool>("_deleted").unwrap_or(false) == new.deleted && kept == new.attributes
-    };
-    history::with_revision(shape, &new.id, &new.revision, same).unwrap_or(false)
+fn attempt(shape: &Shape, chunk: &[&Sent]) -> Result<Vec<Outcome>, Failure> {
+    let arrivals: Vec<&Arrival> = chunk.iter().map(|sent| &sent.arrival).collect();
+    subtransaction::attempt(|| {
+        let grafted = role::as_owner(shape.owner, || graft::graft(shape, &arrivals));
+        let outcome = |grafted| match grafted {
+            Grafted::Accepted => Outcome::Accepted,
+            Grafted::Known => Outcome::Known,
+        };
+        grafted.into_iter().map(outcome).collect()
+    })
 }

@@ -16,10 +16,11 @@ use crate::twin;
 
 const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
 
-/// Leaves in SQL: what has a body and no child. Whole rows go by an alias that no column can have:
-/// `h` would be the column of that name, where the app has one.
-const IS_LEAF: &str = "not _godwit_row._stub and not exists (
-    select from {twin} c where c._id = _godwit_row._id and c._prev = _godwit_row._rev)";
+/// Leaves in SQL. Whole rows go by an alias that no column can have: `h` would be the column of that
+/// name, where the app has one.
+fn is_leaf(shape: &Shape) -> String {
+    twin::is_leaf(shape, "_godwit_row")
+}
 
 /// What of a revision goes on the wire beside its attributes.
 #[derive(Clone, Copy, Default)]
@@ -41,7 +42,7 @@ fn _get(
     let revision = revision.map(|text| parse_revision(text).or_report());
     let condition = match &revision {
         Some(_) => "_rev = $2".to_owned(),
-        None => format!("$2 is null and {}", IS_LEAF.replace("{twin}", &shape.twin)),
+        None => format!("$2 is null and {}", is_leaf(&shape)),
     };
     let sql = format!(
         "select _godwit_row from {} _godwit_row where _id = $1 and {condition}
@@ -81,7 +82,7 @@ fn to_json(record: &Record) -> serde_json::Value {
 }
 
 /// A record from a composite datum of the twin's row type, with its parent as ancestry.
-fn of_datum(shape: &Shape, datum: pg_sys::Datum) -> Result<Record, Error> {
+pub fn of_datum(shape: &Shape, datum: pg_sys::Datum) -> Result<Record, Error> {
     // SAFETY: the callers' statements select whole rows of the twin.
     of_header(shape, unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()) }.cast())
 }
@@ -122,7 +123,7 @@ fn parse_revision(text: &str) -> Result<RevisionId, Error> {
 }
 
 /// A revision and its ancestors, as far as they are known by name.
-fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionId> {
+pub fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionId> {
     let sql = format!(
         "with recursive line(revision) as (
             select $2 union all
@@ -141,7 +142,7 @@ fn conflicts(shape: &Shape, id: &str) -> Vec<RevisionId> {
         "select _godwit_row._rev from {} _godwit_row where _godwit_row._id = $1 and not _godwit_row._deleted and {}
           order by _godwit_row._rev desc offset 1",
         shape.twin,
-        IS_LEAF.replace("{twin}", &shape.twin)
+        is_leaf(shape)
     );
     spi::rows(&sql, &[spi::text(id)], |row| row::read_revision(&row.need::<Vec<u8>>(1)))
 }
@@ -213,7 +214,7 @@ fn _history(
            from {twin} _godwit_row cross join lateral (select {is_leaf} as leaf) l
           where _godwit_row._id = $1 order by _godwit_row._rev desc",
         twin = shape.twin,
-        is_leaf = IS_LEAF.replace("{twin}", &shape.twin),
+        is_leaf = is_leaf(&shape),
     );
     let lines: Vec<Line> = spi::rows(&sql, &[spi::text(id)], |row| {
         let stub: bool = row.need(4);
@@ -242,7 +243,7 @@ fn _revs_diff(relation: pg_sys::Oid, revisions: JsonB) -> JsonB {
         });
     let sql = format!(
         "select _godwit_row._id, _godwit_row._rev, {} from {} _godwit_row where _godwit_row._id = any ($1) and not _godwit_row._stub",
-        IS_LEAF.replace("{twin}", &shape.twin),
+        is_leaf(&shape),
         shape.twin
     );
     let mut known: BTreeMap<String, BTreeMap<RevisionId, bool>> = BTreeMap::new();

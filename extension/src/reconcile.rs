@@ -6,9 +6,10 @@
 //! newest snapshot. The twin is read as its owner; the table is written as the caller.
 
 use pgrx::pg_sys;
-use revision::RevisionId;
-use std::collections::BTreeMap;
+use revision::{Attributes, RevisionId};
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::role;
@@ -16,7 +17,7 @@ use crate::row;
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
 use crate::trigger;
-use crate::twin;
+use crate::twin::{self, Revision};
 
 trigger::entry!(godwit_reconcile, pg_finfo_godwit_reconcile, reconcile_added);
 
@@ -31,9 +32,18 @@ fn reconcile_added(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         return trigger::nothing();
     }
     if let Some(shape) = Shape::of_twin(relation).or_report() {
-        let sql = "select distinct _id from godwit_new";
-        let ids: Vec<String> = spi::rows_in_trigger(trigger, sql, &[], |row| row.need(1));
-        reconcile(&shape, &ids);
+        let sql = "select _id, _rev, _prev, _deleted from godwit_new";
+        let added: Vec<Revision> = spi::rows_in_trigger(trigger, sql, &[], |row| Revision {
+            id: row.need(1),
+            revision: row::read_revision(&row.need::<Vec<u8>>(2)),
+            previous: row.get::<Vec<u8>>(3).map(|bytes| row::read_revision(&bytes)),
+            deleted: row.need(4),
+            attributes: Attributes::new(),
+        });
+        let ids: BTreeSet<&str> = added.iter().map(|new| new.id.as_str()).collect();
+        let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+        let added: Vec<&Revision> = added.iter().collect();
+        reconcile(&shape, &ids, &added);
     }
     trigger::nothing()
 }
@@ -43,57 +53,71 @@ struct Due {
     id: String,
     /// The winner, if it is to be shown.
     shows: Option<RevisionId>,
-    has_row: bool,
+    /// What the table shows now.
+    row: Option<RevisionId>,
 }
 
-/// Elects the winners of these records anew and brings the table after them.
-pub fn reconcile(shape: &Shape, ids: &[String]) {
+/// Elects the winners of these records anew after revisions were added to the twin, and brings the
+/// table after them.
+pub fn reconcile(shape: &Shape, ids: &[String], added: &[&Revision]) {
     let _settings = shape.settings();
-    role::as_owner(shape.owner, || lock(shape, ids));
-    for round in 0..ROUNDS_MAX {
+    let mut shown = role::as_owner(shape.owner, || lock(shape, ids));
+    for round in 0..=ROUNDS_MAX {
         let due = role::as_owner(shape.owner, || due(shape, ids));
-        if due.is_empty() {
-            return;
+        shown.extend(due.iter().filter_map(|due| Some((due.id.clone(), due.row.clone()?))));
+        match due.first() {
+            None => break,
+            Some(left) if round == ROUNDS_MAX => {
+                let (table, id) = (shape.wire_name.clone(), left.id.clone());
+                Error::NotShown { table, id }.report()
+            }
+            Some(_) => role::as_owner(shape.owner, || write(shape, &due, round)),
         }
-        role::as_owner(shape.owner, || write(shape, &due, round));
     }
-    if let Some(left) = role::as_owner(shape.owner, || due(shape, ids)).into_iter().next() {
-        Error::NotShown { table: shape.wire_name.clone(), id: left.id }.report()
-    }
+    conflicted::note(shape, ids, added, &shown);
 }
 
-/// Locks the rows that these records have in the table, in the order of their ids.
-pub fn lock(shape: &Shape, ids: &[String]) {
+/// Locks the rows that these records have in the table, in the order of their ids; returns what
+/// the rows show.
+pub fn lock(shape: &Shape, ids: &[String]) -> Vec<(String, RevisionId)> {
     let sql = format!(
-        "select 1 from {keys} join {table} t on {same} order by k.id for update of t",
+        "select k.id, t._rev from {keys} join {table} t on {same} order by k.id for update of t",
         keys = keys(shape),
         table = shape.table,
         same = same_key(shape),
     );
-    spi::run(&sql, &key_args(shape, ids));
+    spi::rows(&sql, &key_args(shape, ids), |row| {
+        (row.need(1), row::read_revision(&row.need::<Vec<u8>>(2)))
+    })
 }
 
+/// The highest revision has no child, so most often it is the winner, and no other is looked at.
 fn due(shape: &Shape, ids: &[String]) -> Vec<Due> {
     let sql = format!(
-        "select k.id, case when not w._deleted then w._rev end, t._rev is not null
+        "select k.id, w.winner, t._rev
            from {keys}
            left join lateral (
-                select h._rev, h._deleted from {twin} h
-                 where h._id = k.id and not h._stub and not exists (
-                       select from {twin} c where c._id = h._id and c._prev = h._rev)
-                 order by h._deleted, h._rev desc limit 1) w on true
+                select h._rev, h._deleted or h._stub as passed from {twin} h
+                 where h._id = k.id order by h._rev desc limit 1) top on true
+           left join lateral (
+                select h._rev from {twin} h
+                 where top.passed and h._id = k.id and not h._deleted and {is_leaf}
+                 order by h._rev desc limit 1) other on true
+           cross join lateral (
+                select case when top.passed then other._rev else top._rev end as winner) w
            left join {table} t on {same}
-          where t._rev is distinct from case when not w._deleted then w._rev end
+          where t._rev is distinct from w.winner
           order by k.id",
         keys = keys(shape),
         twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "h"),
         table = shape.table,
         same = same_key(shape),
     );
     spi::rows(&sql, &key_args(shape, ids), |row| Due {
         id: row.need(1),
         shows: row.get::<Vec<u8>>(2).map(|bytes| row::read_revision(&bytes)),
-        has_row: row.need(3),
+        row: row.get::<Vec<u8>>(3).map(|bytes| row::read_revision(&bytes)),
     })
 }
 
@@ -110,8 +134,8 @@ fn write(shape: &Shape, due: &[Due], round: usize) {
         let args = key_args(shape, &gone);
         role::as_caller(|| spi::run(&sql, &args));
     }
-    show(shape, due.iter().filter(|due| due.has_row), &update_sql(shape));
-    show(shape, due.iter().filter(|due| !due.has_row), &insert_sql(shape, round));
+    show(shape, due.iter().filter(|due| due.row.is_some()), &update_sql(shape));
+    show(shape, due.iter().filter(|due| due.row.is_none()), &insert_sql(shape, round));
 }
 
 /// Writes the winners of some records to the table in one statement.

@@ -1,13 +1,24 @@
-//! In charge of `godwit.rejected`: revisions that the table's own constraints or types refuse.
+//! In charge of `godwit.rejected`: revisions that the table's own constraints or types refuse. The
+//! catalog is read and written as its owner, whoever calls.
 
+use pgrx::JsonB;
 use pgrx::pg_sys;
 use revision::Record;
 
 use crate::error::Error;
+use crate::put_revisions::Sent;
 use crate::role;
 use crate::shape::Shape;
 use crate::spi;
 use crate::subtransaction::Failure;
+
+/// A revision that waits.
+pub struct Entry {
+    pub number: i64,
+    pub id: String,
+    pub revision: Option<String>,
+    pub record: serde_json::Value,
+}
 
 /// Keeps a refused revision with the reason; the same one refused again replaces its reason.
 pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
@@ -31,6 +42,76 @@ pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
         spi::optional_text(failure.detail.as_deref()),
     ];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}
+
+/// Whether anything waits at all.
+pub fn any() -> bool {
+    let sql = "select exists (select from godwit.rejected)";
+    role::as_owner(catalog_owner(), || spi::rows(sql, &[], |row| row.need::<bool>(1)))
+        .first()
+        .copied()
+        .unwrap_or(false)
+}
+
+/// Takes out what the history has meanwhile. The same revision with another body stays.
+pub fn forget(shape: &Shape, settled: &[&Sent]) {
+    let sql = "delete from godwit.rejected r using unnest($2, $3, $4) s(id, revision, body)
+                where r.relation = $1 and r.record_id = s.id
+                  and r.revision = s.revision::godwit.revision
+                  and coalesce(r.record -> 'attributes', '{}') = s.body::jsonb";
+    let revisions: Vec<String> = settled.iter().map(|sent| sent.revision().to_string()).collect();
+    let bodies: Vec<String> = settled.iter().map(|sent| body(&sent.record)).collect();
+    let args = [
+        spi::oid(shape.relation),
+        spi::texts(settled.iter().map(|sent| sent.record.id.as_str())),
+        spi::texts(revisions.iter().map(String::as_str)),
+        spi::texts(bodies.iter().map(String::as_str)),
+    ];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}
+
+fn body(record: &Record) -> String {
+    let members = record.attributes.iter().map(|(name, value)| (name.clone(), value.to_wire()));
+    serde_json::Value::Object(members.collect()).to_string()
+}
+
+/// Revisions of this table whose foreign key of these columns names one of these parents, each the
+/// JSON array of the wire values that it refers to.
+pub fn waiting_for(
+    shape: &Shape,
+    columns: &[String],
+    parents: &[serde_json::Value],
+) -> Vec<Entry> {
+    let sql = "select r.number, r.record_id, r.revision::text, r.record from godwit.rejected r
+                where r.relation = $1 and r.sqlstate = '23503'
+                  and (select jsonb_agg(r.record #> array['attributes', c.name] order by c.place)
+                         from unnest($2) with ordinality c(name, place))
+                      in (select parent from jsonb_array_elements($3) parent)
+                order by r.number";
+    let args = [
+        spi::oid(shape.relation),
+        spi::texts(columns.iter().map(String::as_str)),
+        spi::json(&serde_json::Value::Array(parents.to_vec())),
+    ];
+    role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
+}
+
+pub fn oldest(shape: &Shape, max: i32) -> Vec<Entry> {
+    let sql = "select number, record_id, revision::text, record from godwit.rejected
+                where relation = $1 order by at, number limit $2";
+    let args = [spi::oid(shape.relation), spi::int8(max.into())];
+    role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
+}
+
+pub fn discard(shape: &Shape, numbers: &[i64]) -> u64 {
+    let sql = "delete from godwit.rejected where relation = $1 and number = any ($2)";
+    let args = [spi::oid(shape.relation), spi::int8s(numbers)];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args))
+}
+
+fn entry(row: &spi::Row) -> Entry {
+    let record: JsonB = row.need(4);
+    Entry { number: row.need(1), id: row.need(2), revision: row.get(3), record: record.0 }
 }
 
 /// Who owns the catalog's tables.

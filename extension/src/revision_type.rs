@@ -55,6 +55,13 @@ fn _generation(stored: &[u8]) -> i64 {
     row::read_revision(stored).generation() as i64
 }
 
+/// What sorts below every revision so many generations on; a bound for an index, not a revision.
+#[pg_extern(sql = false, immutable, parallel_safe, strict)]
+fn _generation_floor(stored: &[u8], ahead: i32) -> Vec<u8> {
+    let generation = row::read_revision(stored).generation();
+    RevisionId::floor(generation.saturating_add_signed(ahead.into())).to_sortable()
+}
+
 fn parse(text: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let parsed = RevisionId::parse(&text).map_err(|error| Error::BadRecord(error.to_string()));

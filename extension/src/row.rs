@@ -87,14 +87,23 @@ impl Cells {
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        // SAFETY: positions stay below the descriptor's count.
-        unsafe {
-            (0..(*self.desc).natts as usize).find(|at| {
-                let attribute = attribute(self.desc, *at);
-                !attribute.attisdropped
-                    && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
-            })
-        }
+        // SAFETY: the cells were read by this descriptor.
+        unsafe { position(self.desc, name) }
+    }
+}
+
+/// Where a descriptor has the living column of this name, counted from 0.
+///
+/// # Safety
+/// The descriptor must be valid.
+pub unsafe fn position(desc: pg_sys::TupleDesc, name: &str) -> Option<usize> {
+    // SAFETY: positions stay below the descriptor's count.
+    unsafe {
+        (0..(*desc).natts as usize).find(|at| {
+            let attribute = attribute(desc, *at);
+            !attribute.attisdropped
+                && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
+        })
     }
 }
 
@@ -183,6 +192,32 @@ impl Shape {
     /// The attributes of a row of the table.
     pub fn row_attributes(&self, cells: &Cells) -> Attributes {
         self.attribute_columns().map(|column| (column.name.clone(), cells.value(column))).collect()
+    }
+}
+
+/// A composite datum of a descriptor's named type, of the columns at these positions; the rest is
+/// null.
+///
+/// # Safety
+/// The descriptor must be valid, and each datum of its column's type.
+pub unsafe fn form(
+    desc: pg_sys::TupleDesc,
+    places: &[usize],
+    datums: &[Option<pg_sys::Datum>],
+) -> pg_sys::Datum {
+    // SAFETY: the vectors have room for every attribute; the caller vouches for the types.
+    unsafe {
+        let count = (*desc).natts as usize;
+        let mut values = vec![pg_sys::Datum::from(0); count];
+        let mut nulls = vec![true; count];
+        for (at, datum) in places.iter().zip(datums) {
+            values[*at] = datum.unwrap_or(pg_sys::Datum::from(0));
+            nulls[*at] = datum.is_none();
+        }
+        let tuple = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let datum = pg_sys::heap_copy_tuple_as_datum(tuple, desc);
+        pg_sys::heap_freetuple(tuple);
+        datum
     }
 }
 

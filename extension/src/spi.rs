@@ -65,17 +65,22 @@ pub fn int8(value: i64) -> Arg {
     Arg(pg_sys::INT8OID, value.into_datum())
 }
 
-pub fn boolean(value: bool) -> Arg {
-    Arg(pg_sys::BOOLOID, value.into_datum())
-}
-
 pub fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> Arg {
     let values: Vec<&str> = values.into_iter().collect();
     Arg(pg_sys::TEXTARRAYOID, values.into_datum())
 }
 
+pub fn optional_texts(values: &[Option<String>]) -> Arg {
+    let values: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+    Arg(pg_sys::TEXTARRAYOID, values.into_datum())
+}
+
 pub fn optional_text(value: Option<&str>) -> Arg {
     Arg(pg_sys::TEXTOID, value.and_then(|value| value.into_datum()))
+}
+
+pub fn int8s(values: &[i64]) -> Arg {
+    Arg(pg_sys::INT8ARRAYOID, values.into_datum())
 }
 
 pub fn json(value: &serde_json::Value) -> Arg {

@@ -14,6 +14,7 @@ use crate::history;
 use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::trigger::{self, Event};
+use crate::twin;
 
 trigger::entry!(godwit_stamp, pg_finfo_godwit_stamp, stamp);
 
@@ -54,7 +55,7 @@ fn inserted(shape: &Shape, id: &str, attributes: &Attributes) -> RevisionId {
     check_id(id);
     let previous = history::highest(shape, id).map(|(revision, _)| revision);
     expected::stamped(shape.relation);
-    RevisionId::of(id, previous.as_ref(), false, attributes)
+    twin::edited(id, previous.as_ref(), false, attributes)
 }
 
 fn updated(shape: &Shape, before: &Cells, id: &str, attributes: Attributes) -> RevisionId {
@@ -73,7 +74,7 @@ fn updated(shape: &Shape, before: &Cells, id: &str, attributes: Attributes) -> R
     let kept = kept.carried(shape, |name| old.get(name) != attributes.get(name));
     let mut whole = attributes;
     kept.lay_over(&mut whole);
-    RevisionId::of(id, Some(&previous), false, &whole)
+    twin::edited(id, Some(&previous), false, &whole)
 }
 
 /// A changed key is a delete and an insert. Where one statement moves keys around, the new id may
@@ -84,7 +85,7 @@ fn moved(shape: &Shape, id: &str, attributes: &Attributes) -> RevisionId {
     expected::stamped(shape.relation);
     let leaves = history::leaves(shape, id);
     let previous = history::winner(&leaves).map(|(revision, _)| revision);
-    RevisionId::of(id, previous, false, attributes)
+    twin::edited(id, previous, false, attributes)
 }
 
 fn check_id(id: &str) {

@@ -1,6 +1,7 @@
 //! In charge of adding revisions to a history twin.
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, Value};
 use std::borrow::Cow;
 
@@ -43,52 +44,128 @@ pub fn on_known(shape: &Shape) -> String {
         .replace("{excluded}", &shape.body_columns("excluded."))
 }
 
-/// Adds a revision, or fills the stub that stands for it; 0 if it is known already.
-pub fn insert(shape: &Shape, new: &Revision) -> u64 {
+/// The revision that this edit makes.
+pub fn edited(
+    id: &str,
+    previous: Option<&RevisionId>,
+    deleted: bool,
+    attributes: &Attributes,
+) -> RevisionId {
+    if previous.is_some_and(|previous| previous.generation() == revision::GENERATION_MAX) {
+        Error::LastGeneration { id: crate::put::short(id) }.report()
+    }
+    RevisionId::of(id, previous, deleted, attributes)
+}
+
+/// SQL that says whether a row of the twin is a leaf: it has a body and no child. Children are of the
+/// next generation, where the twin's own index finds them, however long the record's line is.
+pub fn is_leaf(shape: &Shape, row: &str) -> String {
+    format!(
+        "not {row}._stub and not exists (
+            select from {twin} c where c._id = {row}._id and c._prev = {row}._rev
+               and c._rev > godwit._generation_floor({row}._rev, 1)
+               and c._rev < godwit._generation_floor({row}._rev, 2))",
+        twin = shape.twin,
+    )
+}
+
+/// Adds revisions in this order, or fills the stubs that stand for them, in one statement; what is
+/// known already stays as it is. No revision may come twice.
+pub fn insert(shape: &Shape, new: &[&Revision]) -> u64 {
+    // A function's rows come in its own order, and so do their numbers in the change stream.
+    let sql = format!(
+        "{} select n._id, n._rev, n._prev, n._deleted, n._extra{} from pg_catalog.unnest($1) n {}",
+        insert_into(shape),
+        shape.body_columns("n."),
+        on_known(shape),
+    );
+    spi::run(&sql, &[rows(shape, new)])
+}
+
+/// Revisions as an array of the twin's own row type.
+fn rows(shape: &Shape, new: &[&Revision]) -> Arg {
+    // SAFETY: the relation is open while its descriptor is used, each datum is of its column's type,
+    // and the array copies the tuples.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let twin = pg_sys::table_open(shape.twin_relation, lock);
+        let places = places(shape, (*twin).rd_att);
+        let mut elements: Vec<pg_sys::Datum> = new
+            .iter()
+            .map(|new| row::form((*twin).rd_att, &places, &datums(shape, new)))
+            .collect();
+        let row_type = pg_sys::get_rel_type_id(shape.twin_relation);
+        let array = pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as i32,
+            row_type,
+            -1,
+            false,
+            pg_sys::TYPALIGN_DOUBLE as std::ffi::c_char,
+        );
+        pg_sys::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+        Arg(pg_sys::get_array_type(row_type), Some(pg_sys::Datum::from(array)))
+    }
+}
+
+/// Where the twin has the columns that `datums` gives, in its order.
+///
+/// # Safety
+/// The descriptor must be valid.
+unsafe fn places(shape: &Shape, desc: pg_sys::TupleDesc) -> Vec<usize> {
+    let own = ["_id", "_rev", "_prev", "_deleted"].into_iter();
+    let attributes = shape.attribute_columns().map(|column| column.name.as_str());
+    own.chain(attributes)
+        .chain(["_extra"])
+        .map(|name| {
+            // SAFETY: the caller vouches for the descriptor.
+            unsafe { row::position(desc, name) }.unwrap_or_else(|| {
+                Error::Internal(format!("{} has no column {name}", shape.twin)).report()
+            })
+        })
+        .collect()
+}
+
+fn datums(shape: &Shape, new: &Revision) -> Vec<Option<pg_sys::Datum>> {
     let mut extra = Extra::default();
-    let mut args = vec![
-        spi::text(&new.id),
-        revision_arg(shape, Some(&new.revision)),
-        revision_arg(shape, new.previous.as_ref()),
-        spi::boolean(new.deleted),
-        Arg(pg_sys::JSONBOID, None),
+    let previous = new.previous.as_ref();
+    let mut datums = vec![
+        new.id.as_str().into_datum(),
+        new.revision.to_sortable().into_datum(),
+        previous.and_then(|previous| previous.to_sortable().into_datum()),
+        new.deleted.into_datum(),
     ];
     let parts = if new.deleted { Vec::new() } else { key_parts(shape, &new.id) };
     for column in shape.attribute_columns() {
-        args.push(body_arg(shape, column, new, &parts, &mut extra));
+        datums.push(body(shape, column, new, &parts, &mut extra));
     }
     for (name, value) in &new.attributes {
         if shape.attribute(name).is_none() {
             extra.0.insert(name.clone(), Some(value.clone()));
         }
     }
-    if let Some(kept) = extra.write() {
-        args[4] = spi::json(&kept);
-    }
-    let places: Vec<String> = (1..=args.len()).map(|number| format!("${number}")).collect();
-    let sql = format!("{} values ({}) {}", insert_into(shape), places.join(", "), on_known(shape));
-    spi::run(&sql, &args)
+    datums.push(extra.write().and_then(|kept| pgrx::JsonB(kept).into_datum()));
+    datums
 }
 
 /// One column's value; what it would store otherwise than it came is kept beside it.
-fn body_arg(
+fn body(
     shape: &Shape,
     column: &Column,
     new: &Revision,
     parts: &[Cow<str>],
     extra: &mut Extra,
-) -> Arg {
-    let base = column.codec.base_type();
+) -> Option<pg_sys::Datum> {
     let place = shape.key_columns().position(|key| key.name == column.name);
     let part = place.and_then(|place| parts.get(place));
     let Some(value) = new.attributes.get(&column.name) else {
         if new.deleted {
-            return Arg(base, None);
+            return None;
         }
         extra.0.insert(column.name.clone(), None);
         // A key column that the revision doesn't name is what the record id says.
         let text = part.map(|part| Value::String(part.to_string()));
-        return Arg(base, text.and_then(|text| column.codec.write(&text)));
+        return text.and_then(|text| column.codec.write(&text));
     };
     let datum = column.codec.write(value);
     // SAFETY: `write` has just made a datum of this codec's type.
@@ -100,7 +177,7 @@ fn body_arg(
     if stored != *value || (new.deleted && *value == Value::Null) {
         extra.0.insert(column.name.clone(), Some(value.clone()));
     }
-    Arg(base, datum)
+    datum
 }
 
 /// The texts that a record id is made of, in the order of the key. An id that can't be taken
@@ -166,6 +243,5 @@ pub fn attributes(shape: &Shape, cells: &Cells) -> Result<Attributes, Error> {
 
 /// An argument of type godwit.revision.
 pub fn revision_arg(shape: &Shape, revision: Option<&RevisionId>) -> Arg {
-    use pgrx::prelude::*;
     Arg(shape.revision_type, revision.and_then(|revision| revision.to_sortable().into_datum()))
 }

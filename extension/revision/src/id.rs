@@ -85,7 +85,7 @@ impl RevisionId {
     }
 
     /// What sorts below every revision of a generation; not an id itself, for it has no token.
-    pub(crate) fn floor(generation: u64) -> RevisionId {
+    pub fn floor(generation: u64) -> RevisionId {
         RevisionId { generation, token: "".into() }
     }
 

@@ -6,6 +6,7 @@
 //! of a table. `docs/canonical.md` says the same in prose, `tests/vectors` in examples.
 
 pub mod canonical;
+mod clash;
 mod id;
 mod json;
 mod record;
@@ -14,6 +15,7 @@ mod value;
 mod wire;
 
 pub use canonical::Encoder;
+pub use clash::clashes;
 pub use id::{GENERATION_MAX, RevisionId, RevisionIdError, TOKEN_BYTES_MAX};
 pub use json::{from_json, from_json_text, to_json};
 pub use record::{ID_BYTES_MAX, Record, RecordError};

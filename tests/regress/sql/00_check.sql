@@ -21,7 +21,12 @@ begin
          winners as (select * from leaves where place = 1 and not _deleted)
          select coalesce(%3$s, w._id), t._rev::text, w._rev::text
            from winners w full join %2$s t on %3$s = w._id and t._rev::text = w._rev::text
-          where t._rev is null or w._rev is null', twin, relation, id_sql);
+          where t._rev is null or w._rev is null
+         union all
+         select l._id, ''a conflict that is not listed'', null from leaves l
+          where not l._deleted and not exists (
+                select from godwit.conflicted c where c.relation = %2$L::regclass and c.record_id = l._id)
+          group by l._id having count(*) > 1', twin, relation, id_sql);
 end
 $$;
 

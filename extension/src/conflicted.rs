@@ -1,0 +1,100 @@
+//! In charge of which records have conflicts: `godwit.conflicted` lists every record that has more
+//! than one living leaf, and maybe some that had. The view `godwit.conflicts` looks at the leaves.
+//!
+//! A second living leaf comes by an added revision alone, beside the leaf that the table showed or
+//! beside another added one. So the twin is not searched: a record whose added revisions continue
+//! what was shown costs nothing. What plain SQL writes never adds a leaf to a record that has one.
+
+use revision::RevisionId;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::rejected::catalog_owner;
+use crate::role;
+use crate::shape::Shape;
+use crate::spi;
+use crate::twin::{self, Revision};
+
+/// Takes note of conflicts that these added revisions begin or end. `shown` is what the table
+/// showed of these records before and since.
+pub fn note(
+    shape: &Shape,
+    ids: &[String],
+    added: &[&Revision],
+    shown: &[(String, RevisionId)],
+) {
+    let mut leaves: BTreeMap<&str, BTreeSet<&RevisionId>> = BTreeMap::new();
+    for (id, revision) in shown {
+        leaves.entry(id).or_default().insert(revision);
+    }
+    for new in added.iter().filter(|new| !new.deleted) {
+        leaves.entry(&new.id).or_default().insert(&new.revision);
+    }
+    for new in added {
+        if let (Some(of), Some(previous)) = (leaves.get_mut(new.id.as_str()), &new.previous) {
+            of.remove(previous);
+        }
+    }
+    leaves.retain(|_, of| of.len() > 1);
+    if !leaves.is_empty() {
+        begin(shape, &leaves);
+    }
+    end(shape, ids);
+}
+
+fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
+    let pairs: Vec<(&str, String)> = leaves
+        .iter()
+        .flat_map(|(id, of)| of.iter().map(|revision| (*id, revision.to_string())))
+        .collect();
+    let sql = format!(
+        "select k.id from unnest($1, $2) k(id, revision)
+           join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision
+          where not h._deleted and {is_leaf}
+          group by k.id having count(*) > 1",
+        twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "h"),
+    );
+    let args = [
+        spi::texts(pairs.iter().map(|(id, _)| *id)),
+        spi::texts(pairs.iter().map(|(_, revision)| revision.as_str())),
+    ];
+    let ids: Vec<String> =
+        role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.need(1)));
+    if ids.is_empty() {
+        return;
+    }
+    // An entry that is there is locked, so that nobody strikes it who can't see these leaves yet.
+    let sql = "insert into godwit.conflicted (relation, record_id) select $1, unnest($2)
+               on conflict (relation, record_id) do update set record_id = excluded.record_id";
+    let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}
+
+/// Strikes those of these records that have one living leaf, or none.
+fn end(shape: &Shape, ids: &[String]) {
+    let listed = "select record_id from godwit.conflicted
+                   where relation = $1 and record_id = any ($2) order by record_id for update";
+    let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
+    let listed: Vec<String> =
+        role::as_owner(catalog_owner(), || spi::rows(listed, &args, |row| row.need(1)));
+    if listed.is_empty() {
+        return;
+    }
+    let sql = format!(
+        "select k.id from unnest($1) k(id) where (
+                select count(*) from (
+                    select from {twin} h
+                     where h._id = k.id and not h._deleted and {is_leaf} limit 2) l) < 2",
+        twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "h"),
+    );
+    let args = [spi::texts(listed.iter().map(String::as_str))];
+    let ended: Vec<String> =
+        role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.need(1)));
+    if ended.is_empty() {
+        return;
+    }
+    let sql = "delete from godwit.conflicted where relation = $1 and record_id = any ($2)";
+    let args = [spi::oid(shape.relation), spi::texts(ended.iter().map(String::as_str))];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}

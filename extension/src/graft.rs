@@ -1,0 +1,178 @@
+//! In charge of adding a batch of revisions with their ancestry to a twin: one look at what is
+//! there, one statement for the bodies, one for the names, one election.
+
+use revision::RevisionId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::error::{Error, OrReport};
+use crate::expected;
+use crate::history;
+use crate::reconcile;
+use crate::row;
+use crate::shape::Shape;
+use crate::spi;
+use crate::twin::{self, Revision};
+
+/// A revision that came from elsewhere.
+pub struct Arrival {
+    pub revision: Revision,
+    /// Its ancestry, itself first.
+    pub line: Vec<RevisionId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grafted {
+    Accepted,
+    Known,
+}
+
+type Key<'a> = (&'a str, &'a RevisionId);
+
+/// What the twin has, or will have, of a revision.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// Whether the twin has it at all, if only by name.
+    there: bool,
+    body: bool,
+    /// Where in the batch its body comes from.
+    from: Option<usize>,
+    parent: bool,
+    /// How far its line has been followed in this batch.
+    followed: usize,
+}
+
+/// Adds the batch, whose parents come before their children, and shows the winners.
+pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
+    let ids: BTreeSet<&str> = batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
+    for id in &ids {
+        twin::check_id(shape, id);
+    }
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+    reconcile::lock(shape, &ids);
+    let mut known = known(shape, batch);
+    let mut bodies: Vec<&Revision> = Vec::new();
+    let mut names: BTreeMap<Key, Option<&RevisionId>> = BTreeMap::new();
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for (place, arrival) in batch.iter().enumerate() {
+        let new = &arrival.revision;
+        let here = known.entry((&new.id, &new.revision)).or_default();
+        let outcome = match here.from {
+            _ if here.body => is_same(has_body(shape, new), new),
+            Some(first) => is_same(says_the_same(&batch[first].revision, new), new),
+            None => {
+                here.from = Some(place);
+                here.parent |= new.previous.is_some();
+                bodies.push(new);
+                Grafted::Accepted
+            }
+        };
+        outcomes.push(outcome);
+        follow(&mut known, &mut names, arrival);
+    }
+    expected::while_capturing(shape.twin_relation, || {
+        if !bodies.is_empty() {
+            twin::insert(shape, &bodies);
+        }
+        if !names.is_empty() {
+            name(shape, &names);
+        }
+    });
+    reconcile::reconcile(shape, &ids, &bodies);
+    outcomes
+}
+
+/// Takes the names of an arrival's line that the twin lacks, or has without a parent.
+fn follow<'a>(
+    known: &mut HashMap<Key<'a>, Known>,
+    names: &mut BTreeMap<Key<'a>, Option<&'a RevisionId>>,
+    arrival: &'a Arrival,
+) {
+    let id = arrival.revision.id.as_str();
+    for (place, revision) in arrival.line.iter().enumerate() {
+        let parent = arrival.line.get(place + 1);
+        let left = arrival.line.len() - place;
+        let here = known.entry((id, revision)).or_default();
+        if here.followed >= left {
+            return;
+        }
+        here.followed = left;
+        let named = here.there || here.from.is_some() || names.contains_key(&(id, revision));
+        if !named || (parent.is_some() && !here.parent) {
+            here.parent |= parent.is_some();
+            names.insert((id, revision), parent);
+        }
+    }
+}
+
+/// What the twin has of the revisions that this batch names. A stub counts as named already.
+fn known<'a>(shape: &Shape, batch: &[&'a Arrival]) -> HashMap<Key<'a>, Known> {
+    let keys: BTreeSet<Key<'a>> = batch
+        .iter()
+        .flat_map(|arrival| {
+            arrival.line.iter().map(|revision| (arrival.revision.id.as_str(), revision))
+        })
+        .collect();
+    let keys: Vec<Key<'a>> = keys.into_iter().collect();
+    let revisions: Vec<String> = keys.iter().map(|(_, revision)| revision.to_string()).collect();
+    let sql = format!(
+        "select k.place, not h._stub, h._prev is not null
+           from unnest($1, $2) with ordinality k(id, revision, place)
+           join {} h on h._id = k.id and h._rev = k.revision::godwit.revision",
+        shape.twin
+    );
+    let args = [
+        spi::texts(keys.iter().map(|(id, _)| *id)),
+        spi::texts(revisions.iter().map(String::as_str)),
+    ];
+    let found = spi::rows(&sql, &args, |row| {
+        let place: i64 = row.need(1);
+        (place as usize - 1, row.need::<bool>(2), row.need::<bool>(3))
+    });
+    let mut known = HashMap::new();
+    for (place, body, parent) in found {
+        known.insert(keys[place], Known { there: true, body, parent, ..Known::default() });
+    }
+    known
+}
+
+/// Keeps stubs, and tells revisions their parents.
+fn name(shape: &Shape, names: &BTreeMap<Key, Option<&RevisionId>>) {
+    let sql = format!(
+        "insert into {} as h (_id, _rev, _prev, _stub, _seq)
+         select n.id, n.revision::godwit.revision, n.parent::godwit.revision, true, null
+           from unnest($1, $2, $3) n(id, revision, parent)
+             on conflict (_id, _rev) do update set _prev = excluded._prev
+          where h._prev is null and excluded._prev is not null",
+        shape.twin
+    );
+    let revisions: Vec<String> = names.keys().map(|(_, revision)| revision.to_string()).collect();
+    let parents: Vec<Option<String>> =
+        names.values().map(|parent| parent.map(RevisionId::to_string)).collect();
+    let args = [
+        spi::texts(names.keys().map(|(id, _)| *id)),
+        spi::texts(revisions.iter().map(String::as_str)),
+        spi::optional_texts(&parents),
+    ];
+    spi::run(&sql, &args);
+}
+
+fn is_same(same: bool, new: &Revision) -> Grafted {
+    if !same {
+        let (id, revision) = (new.id.clone(), new.revision.clone());
+        Error::OtherBody { id, revision }.report()
+    }
+    Grafted::Known
+}
+
+fn says_the_same(a: &Revision, b: &Revision) -> bool {
+    a.deleted == b.deleted && a.attributes == b.attributes
+}
+
+/// Whether the twin has this revision with the same body.
+fn has_body(shape: &Shape, new: &Revision) -> bool {
+    let same = |cells: &row::Cells| {
+        let kept = twin::attributes(shape, cells).or_report();
+        cells.get::<bool>("_deleted").unwrap_or(false) == new.deleted && kept == new.attributes
+    };
+    history::with_revision(shape, &new.id, &new.revision, same).unwrap_or(false)
+}

@@ -1,0 +1,119 @@
+//! In charge of `godwit.resolve`: one leaf of a record is kept, or edited, and the other branches end,
+//! in one transaction. Who did it stands in the revisions' `_by`.
+
+use pgrx::JsonB;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::{Attributes, Record, RevisionId};
+use std::collections::BTreeSet;
+
+use crate::conflicts;
+use crate::error::{Error, OrReport};
+use crate::expected;
+use crate::history;
+use crate::put;
+use crate::reconcile;
+use crate::rights::{self, Right};
+use crate::role;
+use crate::shape::Shape;
+use crate::twin::{self, Revision};
+
+#[pg_extern(sql = false)]
+fn _resolve(
+    relation: Option<pg_sys::Oid>,
+    id: Option<&str>,
+    keep: Option<&str>,
+    attributes: Option<JsonB>,
+    leaves: Option<Vec<Option<String>>>,
+) -> JsonB {
+    let (Some(relation), Some(id)) = (relation, id) else {
+        Error::BadArgument("resolve takes a table and a record id".into()).report()
+    };
+    let shape = Shape::of(relation).or_report();
+    rights::require(&shape, &[Right::Update, Right::Delete]).or_report();
+    rights::refuse_row_security(&shape).or_report();
+    let keep = keep.map(|text| revision_of(text).or_report());
+    let leaves = leaves.map(|leaves| {
+        let named = leaves.into_iter().flatten();
+        named.map(|leaf| revision_of(&leaf).or_report()).collect::<BTreeSet<_>>()
+    });
+    let record = attributes.map(|attributes| {
+        let wire = serde_json::json!({"id": id, "attributes": attributes.0});
+        put::read_record(&shape, wire).or_report().attributes
+    });
+    let _settings = shape.settings();
+    let revision =
+        role::as_owner(shape.owner, || resolve(&shape, id, keep, record, leaves)).or_report();
+    JsonB(serde_json::json!({
+        "id": id, "table": shape.wire_name, "revision": revision.to_string(),
+    }))
+}
+
+fn revision_of(text: &str) -> Result<RevisionId, Error> {
+    RevisionId::parse(text).map_err(|error| Error::BadRecord(error.to_string()))
+}
+
+fn resolve(
+    shape: &Shape,
+    id: &str,
+    keep: Option<RevisionId>,
+    edit: Option<Attributes>,
+    seen: Option<BTreeSet<RevisionId>>,
+) -> Result<RevisionId, Error> {
+    let ids = [id.to_owned()];
+    reconcile::lock(shape, &ids);
+    let living = conflicts::living_revisions(shape, id);
+    let Some(winner) = living.first().cloned() else {
+        return Err(Error::NoRecord { id: put::short(id) });
+    };
+    let kept = keep.unwrap_or_else(|| winner.clone());
+    if !living.contains(&kept) {
+        let (id, edited) = (id.to_owned(), kept);
+        return Err(match history::with_revision(shape, &id, &edited, |_| ()) {
+            Some(()) => Error::Conflict { id, edited: Some(edited), winner },
+            None => Error::UnknownRevision { id, revision: edited },
+        });
+    }
+    if seen.is_some_and(|seen| !living.iter().eq(seen.iter().rev())) {
+        return Err(Error::OtherLeaves { id: id.to_owned(), winner });
+    }
+    let mut added: Vec<Revision> = living
+        .iter()
+        .filter(|leaf| **leaf != kept)
+        .map(|leaf| child(id, leaf, true, Attributes::new()))
+        .collect();
+    let mut outcome = kept.clone();
+    if let Some(attributes) = edit {
+        let record = Record {
+            id: id.to_owned(),
+            table: None,
+            revision: Some(kept.clone()),
+            deleted: false,
+            attributes,
+            revisions: None,
+            conflicts: None,
+        };
+        let whole = put::whole(shape, &record, Some(&kept));
+        if put::body(shape, id, &kept) != Some(whole.clone()) {
+            let edited = child(id, &kept, false, whole);
+            outcome = edited.revision.clone();
+            added.push(edited);
+        }
+    }
+    let added: Vec<&Revision> = added.iter().collect();
+    if !added.is_empty() {
+        expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
+        reconcile::reconcile(shape, &ids, &added);
+    }
+    Ok(outcome)
+}
+
+fn child(id: &str, of: &RevisionId, deleted: bool, attributes: Attributes) -> Revision {
+    Revision {
+        id: id.to_owned(),
+        revision: twin::edited(id, Some(of), deleted, &attributes),
+        previous: Some(of.clone()),
+        deleted,
+        attributes,
+    }
+}

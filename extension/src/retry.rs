@@ -1,0 +1,168 @@
+//! In charge of trying refused revisions again: after the batch that may have brought what they
+//! lacked, and when asked.
+//!
+//! A child that came before its parent is found by its foreign key: whatever this batch added to the
+//! parent's table, the refused revisions that name it are tried. So nothing is tried in vain however
+//! many wait.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::Value;
+use std::rc::Rc;
+
+use crate::error::{Error, OrReport};
+use crate::put_revisions::{self, Outcome, Sent};
+use crate::rejected::{self, Entry};
+use crate::role;
+use crate::settings::Settings;
+use crate::shape::Shape;
+use crate::spi;
+
+/// Most refused revisions that one call tries again.
+const RETRIES_MAX: i32 = 100_000;
+
+/// Puts a batch and what it may have been waiting for, or what may have been waiting for it.
+pub fn put_and_retry(shape: &Rc<Shape>, sent: &[Sent]) -> Vec<Outcome> {
+    let all: Vec<&Sent> = sent.iter().collect();
+    let mut outcomes = put_revisions::put_all(shape, &all);
+    loop {
+        let (places, refused): (Vec<usize>, Vec<&Sent>) = sent
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| matches!(outcomes[*place], Outcome::Rejected(_)))
+            .unzip();
+        // What was refused comes last now: if nothing else was accepted, nothing has changed.
+        if refused.is_empty() || refused.len() == sent.len() {
+            break;
+        }
+        let again = put_revisions::put_all(shape, &refused);
+        let progress = again.iter().any(|outcome| !matches!(outcome, Outcome::Rejected(_)));
+        for (place, outcome) in places.into_iter().zip(again) {
+            outcomes[place] = outcome;
+        }
+        if !progress {
+            break;
+        }
+    }
+    settle(shape, sent, &outcomes);
+    outcomes
+}
+
+/// What the history has waits no longer, and neither does what waited for it.
+fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
+    if !rejected::any() {
+        return;
+    }
+    let with = |wanted: fn(&Outcome) -> bool| -> Vec<&Sent> {
+        let pairs = sent.iter().zip(outcomes);
+        pairs.filter(|(_, outcome)| wanted(outcome)).map(|(sent, _)| sent).collect()
+    };
+    let settled = with(|outcome| !matches!(outcome, Outcome::Rejected(_)));
+    if settled.is_empty() {
+        return;
+    }
+    rejected::forget(shape, &settled);
+    let accepted = with(|outcome| *outcome == Outcome::Accepted);
+    for key in foreign_keys_to(shape) {
+        let Ok(child) = Shape::of(key.child) else { continue };
+        // Who may not write the child's table leaves them to somebody who may.
+        if put_revisions::require_rights(&child).is_err() {
+            continue;
+        }
+        let entries = rejected::waiting_for(&child, &key.columns, &parents(shape, &key, &accepted));
+        try_again(&child, entries);
+    }
+}
+
+struct ForeignKey {
+    child: pg_sys::Oid,
+    /// The child's columns, and the parent's that they refer to.
+    columns: Vec<String>,
+    referred: Vec<String>,
+}
+
+fn foreign_keys_to(shape: &Shape) -> Vec<ForeignKey> {
+    let sql = "
+        select c.conrelid,
+               array(select a.attname::text from unnest(c.conkey) with ordinality k(number, place)
+                       join pg_catalog.pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.number
+                      order by k.place),
+               array(select a.attname::text from unnest(c.confkey) with ordinality k(number, place)
+                       join pg_catalog.pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.number
+                      order by k.place)
+          from pg_catalog.pg_constraint c
+          join godwit.tracked t on t.relation = c.conrelid
+         where c.contype = 'f' and c.confrelid = $1";
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    spi::rows(sql, &[spi::oid(shape.relation)], |row| ForeignKey {
+        child: row.need(1),
+        columns: row.need(2),
+        referred: row.need(3),
+    })
+}
+
+/// What the accepted records have in the columns that a foreign key refers to, one JSON array each.
+fn parents(shape: &Shape, key: &ForeignKey, accepted: &[&Sent]) -> Vec<serde_json::Value> {
+    let value = |sent: &Sent, name: &String| match sent.record.attributes.get(name) {
+        Some(value) => value.to_wire(),
+        None if shape.has_id_column() => Value::String(sent.record.id.clone()).to_wire(),
+        None => serde_json::Value::Null,
+    };
+    accepted
+        .iter()
+        .filter(|sent| !sent.record.deleted)
+        .map(|sent| key.referred.iter().map(|name| value(sent, name)).collect())
+        .collect()
+}
+
+/// Tries kept revisions of one table; what is accepted may have been waited for in turn.
+fn try_again(shape: &Rc<Shape>, entries: Vec<Entry>) -> Vec<(Entry, Outcome)> {
+    let mut known = Vec::new();
+    let mut readable = Vec::new();
+    for entry in entries {
+        match Sent::read(shape, entry.record.clone()) {
+            Ok(sent) => readable.push((entry, sent)),
+            Err(error) => known.push((entry, Outcome::Rejected(error.message()))),
+        }
+    }
+    readable.sort_by(|(_, a), (_, b)| a.revision().generation().cmp(&b.revision().generation()));
+    let (entries, sent): (Vec<Entry>, Vec<Sent>) = readable.into_iter().unzip();
+    let _settings = shape.settings();
+    let outcomes = put_and_retry(shape, &sent);
+    known.extend(entries.into_iter().zip(outcomes));
+    known
+}
+
+#[pg_extern(sql = false)]
+fn _retry_rejected(
+    relation: pg_sys::Oid,
+    max: i32,
+) -> TableIterator<
+    'static,
+    (
+        name!(number, i64),
+        name!(id, String),
+        name!(revision, Option<String>),
+        name!(status, String),
+        name!(reason, Option<String>),
+    ),
+> {
+    if !(1..=RETRIES_MAX).contains(&max) {
+        Error::BadArgument(format!("max is 1 to {RETRIES_MAX}")).report()
+    }
+    let shape = Shape::of(relation).or_report();
+    put_revisions::require_rights(&shape).or_report();
+    let entries = role::as_owner(rejected::catalog_owner(), || rejected::oldest(&shape, max));
+    let tried = try_again(&shape, entries);
+    TableIterator::new(tried.into_iter().map(|(entry, outcome)| {
+        (entry.number, entry.id, entry.revision, outcome.status().into(), outcome.reason())
+    }))
+}
+
+/// Gives up refused revisions for good; the table's owner may.
+#[pg_extern(sql = false)]
+fn _discard_rejected(relation: pg_sys::Oid, numbers: Vec<i64>) -> i64 {
+    let shape = Shape::of(relation).or_report();
+    crate::catalog::require_owner(&[relation]).or_report();
+    rejected::discard(&shape, &numbers) as i64
+}
