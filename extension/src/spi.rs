@@ -23,9 +23,21 @@ const KEPT_PLANS_MAX: usize = 512;
 /// one may have been made for a single row and join by nested loop.
 const KEPT_PLAN_ROWS_MAX: i64 = 64;
 
+/// A plan that fitted an empty table doesn't fit a full one, and Postgres makes a new one only when
+/// the table was analyzed. So a kept plan is made anew after this many uses, then after as many
+/// times more, and so on.
+const PLAN_USES: u64 = 4;
+
+struct Plan {
+    types: Vec<pg_sys::Oid>,
+    plan: pg_sys::SPIPlanPtr,
+    uses: u64,
+    uses_max: u64,
+}
+
 /// By statement; more than one where a table was dropped and another took its name, for the types
 /// of the arguments are then others.
-type Plans = HashMap<String, Vec<(Vec<pg_sys::Oid>, pg_sys::SPIPlanPtr)>>;
+type Plans = HashMap<String, Vec<Plan>>;
 
 thread_local! {
     static PLANS: RefCell<Plans> = RefCell::new(HashMap::new());
@@ -228,36 +240,66 @@ fn execute<T>(
 
 /// A plan for this statement and these types; kept for the life of the backend where that is asked.
 fn plan(sql: &str, args: &[Arg], keep: bool) -> pg_sys::SPIPlanPtr {
-    if keep && let Some(plan) = kept_plan(sql, args) {
-        return plan;
+    if !keep {
+        return prepare(sql, args, 0);
     }
+    let mut uses_max = PLAN_USES;
+    if let Some(kept) = PLANS.with_borrow_mut(|plans| {
+        let plan = plans.get_mut(sql)?.iter_mut().find(|plan| plan.is_for(args))?;
+        plan.uses += 1;
+        uses_max = plan.uses_max;
+        (plan.uses < plan.uses_max || RUNNING.get() > 1).then_some(plan.plan)
+    }) {
+        return kept;
+    }
+    forget(sql, args, &mut uses_max);
+    make_room();
+    // The arguments are keys and arrays of keys: what they are changes nothing about the plan.
+    let plan = prepare(sql, args, pg_sys::CURSOR_OPT_GENERIC_PLAN as i32);
+    // SAFETY: the plan was made by SPI a moment ago.
+    check(unsafe { pg_sys::SPI_keepplan(plan) }, "keep plan", sql);
+    let types = args.iter().map(|arg| arg.0).collect();
+    PLANS.with_borrow_mut(|plans| {
+        plans.entry(sql.to_owned()).or_default().push(Plan { types, plan, uses: 0, uses_max });
+    });
+    plan
+}
+
+impl Plan {
+    fn is_for(&self, args: &[Arg]) -> bool {
+        self.types.iter().eq(args.iter().map(|arg| &arg.0))
+    }
+}
+
+/// Drops the plan that has been used often enough; its successor lasts longer.
+fn forget(sql: &str, args: &[Arg], uses_max: &mut u64) {
+    let worn = PLANS.with_borrow_mut(|plans| {
+        let of = plans.get_mut(sql)?;
+        let at = of.iter().position(|plan| plan.is_for(args))?;
+        Some(of.swap_remove(at))
+    });
+    if let Some(worn) = worn {
+        *uses_max = worn.uses_max.saturating_mul(PLAN_USES);
+        // SAFETY: it is in the map no more, and no other statement of ours is running.
+        unsafe { pg_sys::SPI_freeplan(worn.plan) };
+    }
+}
+
+fn prepare(sql: &str, args: &[Arg], options: i32) -> pg_sys::SPIPlanPtr {
     let Ok(text) = CString::new(sql) else {
         Error::Internal("a statement with a NUL".into()).report()
     };
     let mut types: Vec<pg_sys::Oid> = args.iter().map(|arg| arg.0).collect();
     // SAFETY: SPI is connected; the strings and types outlive the call.
-    let plan =
-        unsafe { pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr()) };
+    let plan = unsafe {
+        let count = types.len() as i32;
+        pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types.as_mut_ptr(), options)
+    };
     if plan.is_null() {
         // SAFETY: reads a global that SPI has just set.
         check(unsafe { pg_sys::SPI_result }, "prepare", sql);
     }
-    if keep {
-        make_room();
-        // SAFETY: the plan was made by SPI_prepare a moment ago.
-        check(unsafe { pg_sys::SPI_keepplan(plan) }, "keep plan", sql);
-        PLANS.with_borrow_mut(|plans| {
-            plans.entry(sql.to_owned()).or_default().push((types, plan));
-        });
-    }
     plan
-}
-
-fn kept_plan(sql: &str, args: &[Arg]) -> Option<pg_sys::SPIPlanPtr> {
-    PLANS.with_borrow(|plans| {
-        let same = |types: &[pg_sys::Oid]| types.iter().eq(args.iter().map(|arg| &arg.0));
-        plans.get(sql)?.iter().find(|(types, _)| same(types)).map(|(_, plan)| *plan)
-    })
 }
 
 /// Forgets all plans when there are too many, unless one may be running further up the stack.
@@ -266,10 +308,10 @@ fn make_room() {
     if RUNNING.get() > 1 || kept() < KEPT_PLANS_MAX {
         return;
     }
-    for (_, plan) in PLANS.take().into_values().flatten() {
+    for kept in PLANS.take().into_values().flatten() {
         // SAFETY: it was kept by `plan`, no statement of ours uses it now, and it is in the map no
         // more.
-        unsafe { pg_sys::SPI_freeplan(plan) };
+        unsafe { pg_sys::SPI_freeplan(kept.plan) };
     }
 }
 

@@ -1,53 +1,53 @@
 -- Conflicts are listed with their ancestor and grade, and resolved in one call.
 \set SHOW_CONTEXT never
-create table cases (id int primary key, name text, village text, household int);
-select godwit.track('cases');
-insert into cases values (1, 'Amina', 'Kita', 3), (2, 'Joseph', 'Kita', 4), (3, 'Ruth', 'Kita', 5), (4, 'Esi', 'Kita', 6);
+create table claims (id int primary key, name text, village text, household int);
+select godwit.track('claims');
+insert into claims values (1, 'Amina', 'Kita', 3), (2, 'Joseph', 'Kita', 4), (3, 'Ruth', 'Kita', 5), (4, 'Esi', 'Kita', 6);
 -- An edit elsewhere of what was edited here meanwhile.
 create function branch(of_id text, changes jsonb) returns text language sql as $$
-    select godwit.put('cases', jsonb_build_object('id', of_id, 'revision', h.revision,
+    select godwit.put('claims', jsonb_build_object('id', of_id, 'revision', h.revision,
                'attributes', h.record -> 'attributes' || changes), 'branch') ->> 'revision'
-      from godwit.history('cases', of_id) h where h.previous is null
+      from godwit.history('claims', of_id) h where h.previous is null
 $$;
 select branch('1', '{"village": {"string": "Segou"}}') is not null as linear;
 select count(*) from godwit.conflicts;
 select branch('1', '{"household": {"int": "4"}}') is not null, branch('2', '{"name": {"string": "Jo"}}') is not null;
-update cases set name = 'Joe', household = 5 where id = 2;
+update claims set name = 'Joe', household = 5 where id = 2;
 select branch('2', '{"name": {"string": "Yusuf"}, "village": {"string": "Mopti"}}') is not null;
 -- Two roots: no common ancestor.
-select status from godwit.put_revisions('cases', '[{"id": "3", "revision": "1-zz",
+select status from godwit.put_revisions('claims', '[{"id": "3", "revision": "1-zz",
     "attributes": {"id": {"int": "3"}, "name": {"string": "Ruth B."}, "village": {"string": "Kita"}, "household": {"int": "5"}}}]');
 select table_name, relation, id, ancestor is not null as common, grade, attributes, by, at <= now() + interval '1 minute' as at
   from godwit.conflicts order by id, conflict;
-select conflict <> winner and winner = (select _rev::text from cases where id = 1) as shown from godwit.conflicts where id = '1';
+select conflict <> winner and winner = (select _rev::text from claims where id = 1) as shown from godwit.conflicts where id = '1';
 -- What resolving refuses.
-select godwit.resolve('cases', '9');
-select godwit.resolve('cases', '1', keep => '7-x');
-select godwit.resolve('cases', '1', keep => revision) from godwit.history('cases', '1') where previous is null;
-select godwit.resolve('cases', '1', leaves => array['2-x', '2-y']);
-select godwit.resolve('cases', '1', attributes => '{"household": {"string": "many"}}');
+select godwit.resolve('claims', '9');
+select godwit.resolve('claims', '1', keep => '7-x');
+select godwit.resolve('claims', '1', keep => revision) from godwit.history('claims', '1') where previous is null;
+select godwit.resolve('claims', '1', leaves => array['2-x', '2-y']);
+select godwit.resolve('claims', '1', attributes => '{"household": {"string": "many"}}');
 select godwit.resolve(null, '1');
 select count(*) from godwit.conflicts;
 -- Keep the one that lost.
 select conflict as lost from godwit.conflicts where id = '1' \gset
-select godwit.resolve('cases', '1', keep => :'lost') ->> 'revision' = :'lost' as kept;
-select id, name, village, household, _rev = :'lost' as is_it from cases where id = 1;
+select godwit.resolve('claims', '1', keep => :'lost') ->> 'revision' = :'lost' as kept;
+select id, name, village, household, _rev = :'lost' as is_it from claims where id = 1;
 -- Merge: what is not named stays as in the one that is kept.
-select array_agg(revision) as leaves from godwit.leaves('cases', '2') where not deleted \gset
-select godwit.generation((godwit.resolve('cases', '2', attributes => '{"village": {"string": "Mopti"}}', leaves => :'leaves') ->> 'revision')::godwit.revision);
-select id, village from cases where id = 2;
-select deleted, count(*) from godwit.leaves('cases', '2') group by 1;
-select godwit.resolve('cases', '3', attributes => '{"name": {"string": "Ruth B."}}') is not null;
-select id, name from cases where id = 3;
+select array_agg(revision) as leaves from godwit.leaves('claims', '2') where not deleted \gset
+select godwit.generation((godwit.resolve('claims', '2', attributes => '{"village": {"string": "Mopti"}}', leaves => :'leaves') ->> 'revision')::godwit.revision);
+select id, village from claims where id = 2;
+select deleted, count(*) from godwit.leaves('claims', '2') group by 1;
+select godwit.resolve('claims', '3', attributes => '{"name": {"string": "Ruth B."}}') is not null;
+select id, name from claims where id = 3;
 select * from godwit.conflicts;
 select count(*) as listed from godwit.conflicted;
 -- Nothing to resolve makes nothing.
 select godwit.last_sequence() as before \gset
-select godwit.resolve('cases', '4') ->> 'revision' = _rev::text as same from cases where id = 4;
+select godwit.resolve('claims', '4') ->> 'revision' = _rev::text as same from claims where id = 4;
 select count(*) from godwit.changes(since => :before);
 -- A plain DELETE ends conflicts too.
 select branch('4', '{"name": {"string": "Esi A."}}') is not null, branch('4', '{"name": {"string": "Esi B."}}') is not null;
-delete from cases where id = 4;
+delete from claims where id = 4;
 select * from godwit.conflicts;
 -- Who may not read a table sees none of its conflicts.
 create role visitor;
@@ -55,22 +55,22 @@ select branch('1', '{"name": {"string": "Amina K."}}') is not null;
 select count(*) from godwit.conflicts;
 set role visitor;
 select count(*) from godwit.conflicts;
-select godwit.resolve('cases', '1');
+select godwit.resolve('claims', '1');
 select * from godwit.conflicted;
 reset role;
 -- 200 leaves, and five thousand revisions in one line.
-select count(*) from godwit.put_revisions('cases', (select jsonb_agg(jsonb_build_object('id', '5', 'revision', '2-' || n,
+select count(*) from godwit.put_revisions('claims', (select jsonb_agg(jsonb_build_object('id', '5', 'revision', '2-' || n,
     'revisions', jsonb_build_array('2-' || n, '1-r'), 'attributes', jsonb_build_object('id', '{"int": "5"}'::jsonb, 'household', jsonb_build_object('int', n::text))))
     from generate_series(1, 200) n)) where status = 'accepted';
 select count(*) from godwit.conflicts where id = '5';
-select count(*) from godwit.put_revisions('cases', (select jsonb_agg(jsonb_build_object('id', '6', 'revision', n || '-x',
+select count(*) from godwit.put_revisions('claims', (select jsonb_agg(jsonb_build_object('id', '6', 'revision', n || '-x',
     'revisions', case when n > 1 then jsonb_build_array(n || '-x', n - 1 || '-x') else '["1-x"]' end,
     'attributes', jsonb_build_object('id', '{"int": "6"}'::jsonb, 'household', jsonb_build_object('int', n::text))))
     from generate_series(1, 5000) n)) where status = 'accepted';
-select * from cases where id in (5, 6) order by id;
-select jsonb_array_length(godwit.get('cases', '6', revisions => true) -> 'revisions');
-select godwit.resolve('cases', '5') is not null;
-select * from differences('cases');
+select * from claims where id in (5, 6) order by id;
+select jsonb_array_length(godwit.get('claims', '6', revisions => true) -> 'revisions');
+select godwit.resolve('claims', '5') is not null;
+select * from differences('claims');
 drop function branch;
-drop table cases;
+drop table claims, claims_history;
 drop role visitor;

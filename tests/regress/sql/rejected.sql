@@ -1,62 +1,66 @@
 -- What the table's own constraints refuse waits with the reason, and comes in when it can.
 \set SHOW_CONTEXT never
-create table households (id int primary key, village text not null, code text unique);
-create table people (id int primary key, name text, household int references households, head int references people);
-select godwit.track('households'), godwit.track('people');
+create table hamlets (id int primary key, village text not null, code text unique);
+create table villagers (id int primary key, name text, household int references hamlets, head int references villagers);
+select godwit.track('hamlets'), godwit.track('villagers');
+create view waiting as select * from godwit.rejected where relation in ('hamlets'::regclass, 'villagers'::regclass);
+alter view waiting set (security_invoker);
+grant select on waiting to public;
 create function first(id int, attributes jsonb) returns jsonb language sql as $$
     select jsonb_build_object('id', id::text, 'revision', '1-' || id,
         'attributes', jsonb_build_object('id', jsonb_build_object('int', id::text)) || attributes)
 $$;
 -- Children before their parents, in two calls and in one.
-select id, status, reason from godwit.put_revisions('people', jsonb_build_array(
+select id, status, reason from godwit.put_revisions('villagers', jsonb_build_array(
     first(1, '{"household": {"int": "7"}, "name": {"string": "Amina"}}'),
     first(2, '{"household": {"int": "8"}}'), first(3, '{"head": {"int": "4"}}'), first(4, '{"head": {"int": "5"}}'), first(5, '{}')));
-select record_id, revision, sqlstate, by from godwit.rejected order by record_id;
-select status from godwit.put_revisions('households', jsonb_build_array(first(7, '{"village": {"string": "Kita"}}')));
-select id, name, household from people order by id;
-select record_id from godwit.rejected;
+select record_id, revision, sqlstate, by from waiting order by record_id;
+select status from godwit.put_revisions('hamlets', jsonb_build_array(first(7, '{"village": {"string": "Kita"}}')));
+select id, name, household from villagers order by id;
+select record_id from waiting;
 -- A child of a child: the grandparent brings both.
-select status from godwit.put_revisions('people', jsonb_build_array(first(6, '{"head": {"int": "2"}}')));
-select status from godwit.put_revisions('households', jsonb_build_array(first(8, '{"village": {"string": "Segou"}}')));
-select id, household, head from people order by id;
-select count(*) from godwit.rejected;
+select status from godwit.put_revisions('villagers', jsonb_build_array(first(6, '{"head": {"int": "2"}}')));
+select status from godwit.put_revisions('hamlets', jsonb_build_array(first(8, '{"village": {"string": "Segou"}}')));
+select id, household, head from villagers order by id;
+select count(*) from waiting;
 -- One bad revision doesn't stop the thousand beside it.
-select status, count(*) from godwit.put_revisions('households', (select jsonb_agg(first(n,
+select status, count(*) from godwit.put_revisions('hamlets', (select jsonb_agg(first(n,
     case when n = 500 then '{}' when n = 700 then '{"village": {"int": "1"}, "code": {"string": "a"}}'
          when n = 900 then '{"village": {"string": "b"}, "code": {"string": "a"}}'
          else jsonb_build_object('village', jsonb_build_object('string', n::text)) end)) from generate_series(101, 1900) n)) group by 1 order by 1;
-select record_id, sqlstate, reason, detail from godwit.rejected order by record_id;
+select record_id, sqlstate, reason, detail from waiting order by record_id;
 -- Whose way is free now comes in.
-select id, status, reason from godwit.retry_rejected('households') order by id;
-update households set code = null where id = 700;
-select id, status from godwit.retry_rejected('households') order by id;
-select id, village, code from households where id in (500, 900);
+select id, status, reason from godwit.retry_rejected('hamlets') order by id;
+update hamlets set code = null where id = 700;
+select id, status from godwit.retry_rejected('hamlets') order by id;
+select id, village, code from hamlets where id in (500, 900);
 -- The same revision put again and accepted waits no longer; another body of it does.
-alter table households alter village drop not null;
-select status from godwit.put_revisions('households', jsonb_build_array(first(500, '{}')));
-select count(*) from godwit.rejected;
-select status from godwit.put_revisions('households', jsonb_build_array(first(500, '{"village": {"string": "other"}}')));
-select status from godwit.put_revisions('households', jsonb_build_array(first(500, '{}')));
-select record_id, sqlstate from godwit.rejected;
+alter table hamlets alter village drop not null;
+select status from godwit.put_revisions('hamlets', jsonb_build_array(first(500, '{}')));
+select count(*) from waiting;
+select status from godwit.put_revisions('hamlets', jsonb_build_array(first(500, '{"village": {"string": "other"}}')));
+select status from godwit.put_revisions('hamlets', jsonb_build_array(first(500, '{}')));
+select record_id, sqlstate from waiting;
 -- Its owner sees and discards it, nobody else.
 create role owner_role;
 create role other_role;
-grant all on households to other_role;
-alter table households owner to owner_role;
-alter table households_history owner to owner_role;
+grant all on hamlets to other_role;
+alter table hamlets owner to owner_role;
+alter table hamlets_history owner to owner_role;
 set role other_role;
-select count(*) from godwit.rejected;
-select godwit.discard_rejected('households', array(select number from godwit.rejected));
-select count(*) from godwit.retry_rejected('households');
-select count(*) from godwit.retry_rejected('people');
+select count(*) from waiting;
+select godwit.discard_rejected('hamlets', array(select number from waiting));
+select count(*) from godwit.retry_rejected('hamlets');
+select count(*) from godwit.retry_rejected('villagers');
 set role owner_role;
-select record_id, by from godwit.rejected;
-select godwit.discard_rejected('households', array(select number from godwit.rejected));
-select count(*) from godwit.rejected;
+select record_id, by from waiting;
+select godwit.discard_rejected('hamlets', array(select number from waiting));
+select count(*) from waiting;
 reset role;
-select godwit.retry_rejected('households', 0);
-select * from differences('people') union all select * from differences('households');
-drop table people, households;
-drop table people_history, households_history;
+select godwit.retry_rejected('hamlets', 0);
+select * from differences('villagers') union all select * from differences('hamlets');
+drop view waiting;
+drop table villagers, hamlets;
+drop table villagers_history, hamlets_history;
 drop function first;
 drop role owner_role, other_role;
