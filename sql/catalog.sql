@@ -3,6 +3,9 @@
 create table godwit.tracked (
     relation regclass primary key,
     twin regclass not null unique,
+    -- The primary key's columns and their types: the record ids are made of them.
+    key text[] not null,
+    key_types text[] not null,
     created_by text not null default current_user,
     created_at timestamptz not null default pg_catalog.now(),
     -- Whatever the table's owner attaches: an object, so that two tools can keep theirs side by side.

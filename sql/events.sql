@@ -5,58 +5,119 @@ create function godwit._after_drop() returns event_trigger
     security definer
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    d record;
 begin
+    for d in
+        select o.object_identity as name, t.relation, t.twin, o.objid
+          from pg_event_trigger_dropped_objects() o
+          join godwit.tracked t on t.twin = o.objid
+         where o.classid = 'pg_class'::regclass and o.objsubid = 0
+           and not exists (select from pg_event_trigger_dropped_objects() r
+                            where r.classid = 'pg_class'::regclass and r.objid = t.relation)
+    loop
+        raise exception '% is the history of % and can''t be dropped', d.name, d.relation
+            using errcode = 'dependent_objects_still_exist',
+                  hint = 'godwit.untrack(''' || d.relation || ''', drop_history => true) drops it.';
+    end loop;
+    for d in
+        select o.object_identity as name, t.relation
+          from pg_event_trigger_dropped_objects() o
+          join pg_class c on c.relname = o.address_names[2]
+          join pg_namespace n on n.oid = c.relnamespace and n.nspname = o.address_names[1]
+          join godwit.tracked t on t.relation = c.oid
+         where o.classid = 'pg_trigger'::regclass and o.original
+           and o.address_names[3] ~ '^(~godwit_stamp|!godwit_)'
+           and coalesce(current_setting('godwit.altering', true), '') <> 'on'
+    loop
+        raise exception 'trigger % keeps the history and can''t be dropped', d.name
+            using errcode = 'dependent_objects_still_exist', hint = 'godwit.untrack() takes it away.';
+    end loop;
+    for d in
+        select t.relation, t.twin from godwit.tracked t
+          join pg_event_trigger_dropped_objects() o on o.objid = t.relation
+         where o.classid = 'pg_class'::regclass and o.objsubid = 0
+           and not exists (select from pg_event_trigger_dropped_objects() r
+                            where r.classid = 'pg_class'::regclass and r.objid = t.twin)
+    loop
+        raise notice 'the history stays in %, as a plain table', d.twin;
+    end loop;
     delete from godwit.tracked t
-     using pg_event_trigger_dropped_objects() d
-     where d.classid = 'pg_class'::regclass and d.objsubid = 0
-       and d.objid in (t.relation::oid, t.twin::oid);
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = t.relation;
     delete from godwit.rejected r
-     using pg_event_trigger_dropped_objects() d
-     where d.classid = 'pg_class'::regclass and d.objsubid = 0 and d.objid = r.relation::oid;
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = r.relation;
+    delete from godwit.conflicted c
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = c.relation;
+    delete from godwit.era e
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = e.relation;
 end
 $$;
 
--- A new column comes to the twin as well; a dropped one stays there; the twin never shows more than
--- the table's row-level security would.
-create function godwit._after_alter() returns event_trigger
-    language plpgsql
+-- The library reads from the statement what a column was renamed to, and whether a twin's own
+-- ALTER touches what it holds.
+create function godwit._after_ddl() returns event_trigger
+    language c
     security definer
+    set search_path = pg_catalog, godwit, pg_temp
+    as 'MODULE_PATHNAME', 'godwit_after_ddl';
+
+create function godwit._is_complete(relation oid) returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select exists (select from pg_trigger where tgrelid = relation and tgname = '~godwit_stamp')
+    $$;
+
+create function godwit._follow_ddl(renamed_from text, renamed_to text, harmless boolean) returns void
+    language plpgsql
     set search_path = pg_catalog, godwit, pg_temp
     as $$
 declare
     t record;
-    c record;
 begin
-    for t in
-        select k.relation, k.twin, r.relrowsecurity as hides, w.relrowsecurity as twin_hides
-          from godwit.tracked k
-          join pg_class r on r.oid = k.relation
-          join pg_class w on w.oid = k.twin
-         where k.relation in (
-               select d.objid from pg_event_trigger_ddl_commands() d
-                where d.classid = 'pg_class'::regclass)
-    loop
-        for c in
-            select a.attname, format_type(godwit._base_type(a.atttypid), a.atttypmod) as type
-              from pg_attribute a
-             where a.attrelid = t.relation and a.attnum > 0 and not a.attisdropped
-               and a.attgenerated = '' and a.attname not in ('_id', '_rev')
-               and not exists (select from pg_attribute h
-                                where h.attrelid = t.twin and h.attname = a.attname
-                                  and not h.attisdropped)
-        loop
-            execute format('alter table %s add column %I %s', t.twin, c.attname, c.type);
-        end loop;
-        if t.hides and not t.twin_hides then
-            execute format('alter table %s enable row level security', t.twin);
+    if current_setting('godwit.altering', true) = 'on' then
+        return;
+    end if;
+    -- While a dump is restored the catalog is there before keys and triggers are.
+    if not harmless then
+        select k.relation, k.twin into t
+          from godwit.tracked k join pg_event_trigger_ddl_commands() d on d.objid = k.twin
+         where d.classid = 'pg_class'::regclass and godwit._is_complete(k.relation);
+        if found then
+            raise exception '% is the history of % and follows it by itself', t.twin, t.relation
+                using errcode = 'dependent_objects_still_exist', hint = 'Alter ' || t.relation || '.';
         end if;
+    end if;
+    select k.relation into t
+      from pg_event_trigger_ddl_commands() d
+      join pg_inherits i on i.inhrelid = d.objid and d.classid = 'pg_class'::regclass
+      join godwit.tracked k on k.relation = i.inhparent;
+    if found then
+        raise exception '% is tracked and can''t take part in inheritance or partitioning', t.relation
+            using errcode = 'wrong_object_type', detail = 'A row would belong to two tables'' histories.';
+    end if;
+    for t in
+        select distinct k.relation from godwit.tracked k
+          join pg_event_trigger_ddl_commands() d
+            on d.classid = 'pg_class'::regclass and d.objid = k.relation
+            -- GRANT and REVOKE don't say on which table.
+            or d.classid is null and d.object_type = 'TABLE'
+         where godwit._is_complete(k.relation)
+    loop
+        perform godwit._follow(t.relation, renamed_from, renamed_to);
     end loop;
 end
 $$;
 
 create event trigger godwit_after_drop on sql_drop
     execute function godwit._after_drop();
-create event trigger godwit_after_alter on ddl_command_end when tag in ('ALTER TABLE')
-    execute function godwit._after_alter();
+create event trigger godwit_after_ddl on ddl_command_end
+    when tag in ('CREATE TABLE', 'ALTER TABLE', 'GRANT', 'REVOKE')
+    execute function godwit._after_ddl();
 
-revoke execute on function godwit._after_drop(), godwit._after_alter() from public;
+revoke execute on function godwit._after_drop(), godwit._after_ddl() from public;

@@ -15,6 +15,10 @@ create function godwit._author() returns text
 create function godwit._horizon() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_horizon_wrapper';
 
+create function godwit._sees("row" anyelement) returns boolean
+    language c stable as 'MODULE_PATHNAME', '_sees_wrapper';
+create function godwit._is_leaf(relation oid, id text, revision godwit.revision) returns boolean
+    language c stable as 'MODULE_PATHNAME', '_is_leaf_wrapper';
 create function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 create function godwit._first_revision(id text, names text[], body anyelement) returns godwit.revision
@@ -67,6 +71,8 @@ create function godwit._uuid_v7() returns uuid
 -- The catalog is written as its owner, for a caller who owns both tables.
 create function godwit._remember(relation oid, twin oid, metadata jsonb) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_remember_wrapper';
+create function godwit._invalidate(relation oid) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_invalidate_wrapper';
 create function godwit._annotate(relation oid, metadata jsonb) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_annotate_wrapper';
 create function godwit._forget(relation oid) returns void

@@ -98,8 +98,7 @@ begin
     select string_agg(quote_ident(a.attname), ', ') into clash
       from pg_attribute a
      where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
-       and (a.attname in ('_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra',
-                          '_godwit_row')
+       and (a.attname = any (godwit._own_columns()) and a.attname <> '_id'
             or a.attname = '_id' and not (primary_key.indnatts = 1
                and primary_key.indkey[0] = a.attnum and a.atttypid = 'text'::regtype));
     if clash is not null then
@@ -129,37 +128,6 @@ create function godwit._id_expression(relation regclass, row_name text) returns 
          where i.indrelid = relation and i.indisprimary
     $$;
 
--- The twin has the table's SELECT grants and no others, whatever default privileges say; and none
--- of its rows are seen where row-level security is on, until the twin has policies of its own.
-create function godwit._copy_privileges(relation regclass, twin regclass) returns void
-    language plpgsql
-    set search_path = pg_catalog, pg_temp
-    as $$
-declare
-    grantee text;
-begin
-    for grantee in
-        select distinct case a.grantee when 0 then 'public' else quote_ident(r.rolname) end
-          from pg_class c cross join aclexplode(c.relacl) a
-          left join pg_roles r on r.oid = a.grantee
-         where c.oid = twin and a.grantee <> c.relowner
-    loop
-        execute format('revoke all on %s from %s', twin, grantee);
-    end loop;
-    for grantee in
-        select distinct case a.grantee when 0 then 'public' else quote_ident(r.rolname) end
-          from pg_class c cross join aclexplode(c.relacl) a
-          left join pg_roles r on r.oid = a.grantee
-         where c.oid = relation and a.grantee <> c.relowner and a.privilege_type = 'SELECT'
-    loop
-        execute format('grant select on %s to %s', twin, grantee);
-    end loop;
-    if (select c.relrowsecurity from pg_class c where c.oid = relation) then
-        execute format('alter table %s enable row level security', twin);
-    end if;
-end
-$$;
-
 create function godwit.track(
     relation regclass,
     metadata jsonb default '{}'
@@ -168,6 +136,7 @@ create function godwit.track(
     volatile
     security invoker
     set search_path = pg_catalog, godwit, pg_temp
+    set godwit.altering = 'on'
     as $$
 declare
     twin_name text;
@@ -184,15 +153,12 @@ begin
     end if;
     select format('%I.%I', n.nspname, c.relname || '_history'), c.relowner into twin_name, owner
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
-    -- A domain's own constraints would refuse what only the history has to hold.
-    select coalesce(string_agg(format(', %I %s', a.attname, format_type(
-               case when t.typtype = 'd' then godwit._base_type(t.oid) else t.oid end,
-               case when t.typtype = 'd' then t.typtypmod else a.atttypmod end)), ''
+    select coalesce(string_agg(format(', %I %s', a.attname, godwit._twin_type(a.atttypid, a.atttypmod)), ''
                order by a.attnum), ''),
            coalesce(string_agg(format(', %I', a.attname), '' order by a.attnum), ''),
            coalesce(array_agg(a.attname::text order by a.attnum), '{}')
       into columns, body, names
-      from pg_attribute a join pg_type t on t.oid = a.atttypid
+      from pg_attribute a
      where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
        and a.attgenerated = '' and a.attname <> '_id';
     execute format(
@@ -228,8 +194,10 @@ begin
 
     perform godwit._remember(relation, twin, metadata);
     perform godwit._create_triggers(relation, twin);
+    execute format('create policy godwit on %s for select using (godwit._sees(%I.*))', twin,
+                   (select relname from pg_class where oid = twin));
     execute format('alter table %s owner to %I', twin, pg_get_userbyid(owner));
-    perform godwit._copy_privileges(relation, twin);
+    perform godwit._follow(relation);
     return twin;
 end
 $$;
@@ -292,6 +260,7 @@ create function godwit.untrack(
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
+    set godwit.altering = 'on'
     as $$
 declare
     twin regclass;
@@ -315,6 +284,7 @@ begin
     else
         execute format('drop trigger godwit_reconcile_insert on %s', twin);
         execute format('drop trigger godwit_reconcile_update on %s', twin);
+        execute format('drop policy godwit on %s', twin);
         raise notice 'the history stays in %, as a plain table', twin;
     end if;
 end
@@ -446,8 +416,7 @@ begin
         raise exception 'the column name % is too long', quote_ident(name)
             using errcode = 'name_too_long';
     end if;
-    if name in ('_id', '_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra',
-                '_godwit_row') then
+    if name = any (godwit._own_columns()) then
         raise exception 'column % is named like one of Godwit''s own', quote_ident(name)
             using errcode = 'duplicate_column';
     end if;
@@ -491,11 +460,7 @@ create function godwit.tables()
     set search_path = pg_catalog, pg_temp
     as $$
         select godwit._wire_name(t.relation), t.relation, t.twin,
-               (select array_agg(a.attname::text order by k.place)
-                  from pg_index i
-                  cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
-                  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-                 where i.indrelid = t.relation and i.indisprimary),
+               t.key,
                t.created_by, t.created_at, t.metadata
           from godwit.tracked t
          order by 1

@@ -16,8 +16,9 @@ const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
 fn _remember(relation: pg_sys::Oid, twin: pg_sys::Oid, metadata: JsonB) {
     let _settings = Settings::path(PINNED_PATH);
     require_owner(&[relation, twin]).or_report();
-    let sql = "insert into godwit.tracked (relation, twin, metadata, created_by)
-               values ($1, $2, $3, pg_get_userbyid($4))";
+    let sql = "insert into godwit.tracked (relation, twin, key, key_types, metadata, created_by)
+               values ($1, $2, godwit._key_columns($1), godwit._key_types($1), $3,
+                       pg_get_userbyid($4))";
     let args =
         [spi::oid(relation), spi::oid(twin), spi::json(&metadata.0), spi::oid(role::author())];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
@@ -43,7 +44,9 @@ fn _forget(relation: pg_sys::Oid) {
     require_owner(&[relation]).or_report();
     let args = [spi::oid(relation)];
     role::as_owner(catalog_owner(), || {
-        spi::run("delete from godwit.rejected where relation = $1", &args);
+        for table in ["rejected", "conflicted", "era"] {
+            spi::run(&format!("delete from godwit.{table} where relation = $1"), &args);
+        }
         spi::run("delete from godwit.tracked where relation = $1", &args);
     });
 }

@@ -88,12 +88,8 @@ fn part(shape: &Shape, records: bool) -> String {
                 {record}
            from (select _godwit_row from {twin} _godwit_row where _seq > $1 and _seq <= $2
                   order by _seq limit $3) p",
-        name = literal(&shape.wire_name),
+        name = spi::literal(&shape.wire_name),
         twin = shape.twin,
         is_leaf = twin::is_leaf(shape, "l"),
     )
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'::text", text.replace('\'', "''"))
 }

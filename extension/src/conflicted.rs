@@ -16,12 +16,7 @@ use crate::twin::{self, Revision};
 
 /// Takes note of conflicts that these added revisions begin or end. `shown` is what the table
 /// showed of these records before and since.
-pub fn note(
-    shape: &Shape,
-    ids: &[String],
-    added: &[&Revision],
-    shown: &[(String, RevisionId)],
-) {
+pub fn note(shape: &Shape, ids: &[String], added: &[&Revision], shown: &[(String, RevisionId)]) {
     let mut leaves: BTreeMap<&str, BTreeSet<&RevisionId>> = BTreeMap::new();
     for (id, revision) in shown {
         leaves.entry(id).or_default().insert(revision);

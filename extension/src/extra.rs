@@ -53,7 +53,8 @@ impl Extra {
     /// What an UPDATE in plain SQL leaves standing: attributes without a column, and those whose
     /// column it did not change.
     pub fn carried(&self, shape: &Shape, changed: impl Fn(&str) -> bool) -> Extra {
-        let keep = |name: &String| shape.attribute(name).is_none() || !changed(name);
+        let keep =
+            |name: &String| shape.column_for(name).is_none_or(|column| !changed(&column.name));
         Extra(
             self.0
                 .iter()

@@ -9,6 +9,7 @@
 mod calendar;
 mod codec;
 mod derive;
+mod era;
 mod extra;
 mod revision_order;
 mod revision_type;
@@ -40,7 +41,9 @@ mod resolve;
 mod retry;
 
 // The ground that all of it stands on.
+mod ddl;
 mod error;
+mod policy;
 mod rights;
 mod role;
 mod settings;
@@ -51,7 +54,8 @@ mod subtransaction;
 ::pgrx::extension_sql_file!("../sql/revision.sql", name = "revision", requires = ["schema"]);
 ::pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", requires = ["revision"]);
 ::pgrx::extension_sql_file!("../sql/internal.sql", name = "internal", requires = ["catalog"]);
-::pgrx::extension_sql_file!("../sql/track.sql", name = "track", requires = ["internal"]);
+::pgrx::extension_sql_file!("../sql/follow.sql", name = "follow", requires = ["internal"]);
+::pgrx::extension_sql_file!("../sql/track.sql", name = "track", requires = ["follow"]);
 ::pgrx::extension_sql_file!("../sql/records.sql", name = "records", requires = ["track"]);
 ::pgrx::extension_sql_file!("../sql/conflicts.sql", name = "conflicts", requires = ["records"]);
 ::pgrx::extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["conflicts"]);

@@ -8,6 +8,7 @@ use revision::{Attributes, Record, RevisionId, Value};
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
+use crate::policy;
 use crate::reconcile;
 use crate::rights::{self, Right};
 use crate::role;
@@ -39,8 +40,8 @@ fn _put(relation: pg_sys::Oid, record: JsonB, on_conflict: &str) -> JsonB {
         (false, Some(_)) => Right::Update,
     };
     rights::require(&shape, &[right]).or_report();
-    if mode == OnConflict::Branch {
-        rights::refuse_row_security(&shape).or_report();
+    if policy::applies(&shape) && policy::has_hidden_row(&shape, &record.id) {
+        policy::refused(&shape, &record.id).report()
     }
     let _settings = shape.settings();
     let (revision, deleted) = role::as_owner(shape.owner, || put(&shape, record.clone(), mode));
@@ -97,6 +98,9 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
     let winner = history::winner(&leaves).map(|(revision, _)| revision.clone());
     if let (false, Some(edited)) = (still_leaf, &new.previous) {
         refuse_edited(shape, &new.id, edited, winner, mode).or_report();
+    }
+    if !role::as_caller(|| policy::may_write(shape, &new)) {
+        policy::refused(shape, &new.id).report()
     }
     expected::while_capturing(shape.twin_relation, || twin::insert(shape, &[&new]));
     reconcile::reconcile(shape, &ids, &[&new]);
@@ -185,10 +189,14 @@ fn refuse_newcomers(
 /// The attributes as the table will have them: each in its column's own form, and those that the
 /// put doesn't name from the edited revision, or from the column's default in a new record.
 pub fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> Attributes {
-    let mut attributes = record.attributes.clone();
+    let mut attributes = in_present_names(shape, record);
     let edited = record.revision.as_ref().and(previous).and_then(|revision| {
         history::with_revision(shape, &record.id, revision, |cells| {
-            twin::attributes(shape, cells).or_report()
+            let said = twin::attributes(shape, cells).or_report().into_iter();
+            let by_column = |(name, value): (String, Value)| {
+                (shape.column_for(&name).map_or(name, |column| column.name.clone()), value)
+            };
+            said.map(by_column).collect::<Attributes>()
         })
     });
     let parts = twin::key_parts(shape, &record.id);
@@ -198,9 +206,12 @@ pub fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> A
             (Some(value), _) => as_stored(column, value),
             (None, _) if record.deleted => continue,
             (None, Some(place)) => as_stored(column, &Value::String(parts[place].to_string())),
-            (None, None) => match edited.as_ref().and_then(|e| e.get(&column.name)) {
-                Some(value) => value.clone(),
-                None if edited.is_some() => Value::Null,
+            (None, None) => match &edited {
+                Some(edited) => match edited.get(&column.name) {
+                    Some(value) => value.clone(),
+                    None => shown(shape, &record.id, previous, column)
+                        .unwrap_or_else(|| default(column)),
+                },
                 None => default(column),
             },
         };
@@ -210,6 +221,38 @@ pub fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> A
         attributes.insert(column.name.clone(), value);
     }
     attributes
+}
+
+/// The record's attributes; what it says under a name that a column had once is said of the column.
+fn in_present_names(shape: &Shape, record: &Record) -> Attributes {
+    let mut attributes = record.attributes.clone();
+    for (name, value) in &record.attributes {
+        let column = shape.column_for(name).filter(|column| column.name != *name);
+        if let Some(column) = column
+            && !record.attributes.contains_key(&column.name)
+        {
+            attributes.remove(name);
+            attributes.insert(column.name.clone(), value.clone());
+        }
+    }
+    attributes
+}
+
+/// What the table's row shows of a column of which the edited revision says nothing, because it is
+/// older than the column, say.
+fn shown(shape: &Shape, id: &str, edited: Option<&RevisionId>, column: &Column) -> Option<Value> {
+    let ids = [id.to_owned()];
+    let mut args = reconcile::key_args(shape, &ids);
+    args.push(twin::revision_arg(shape, edited));
+    let sql = format!(
+        "select t.{} from {} join {} t on {} where t._rev = ${}",
+        column.quoted,
+        reconcile::keys(shape),
+        shape.table,
+        reconcile::same_key(shape),
+        args.len()
+    );
+    spi::rows(&sql, &args, |row| row.value(1, &column.codec)).into_iter().next()
 }
 
 /// The value as the column gives it back.

@@ -12,6 +12,7 @@ use revision::{Record, RevisionId};
 
 use crate::error::{Error, OrReport};
 use crate::graft::{self, Arrival, Grafted};
+use crate::policy;
 use crate::put;
 use crate::rejected;
 use crate::retry;
@@ -31,6 +32,8 @@ pub enum Outcome {
     Known,
     /// Kept in `godwit.rejected`, or too malformed to be kept.
     Rejected(String),
+    /// Row-level security refuses it; it isn't kept.
+    Forbidden(String),
 }
 
 impl Outcome {
@@ -39,12 +42,17 @@ impl Outcome {
             Outcome::Accepted => "accepted",
             Outcome::Known => "known",
             Outcome::Rejected(_) => "rejected",
+            Outcome::Forbidden(_) => "forbidden",
         }
+    }
+
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Outcome::Rejected(_) | Outcome::Forbidden(_))
     }
 
     pub fn reason(self) -> Option<String> {
         match self {
-            Outcome::Rejected(reason) => Some(reason),
+            Outcome::Rejected(reason) | Outcome::Forbidden(reason) => Some(reason),
             _ => None,
         }
     }
@@ -124,18 +132,12 @@ fn _put_revisions(
     TableIterator::new(answers.into_iter().flatten())
 }
 
-fn answer(
-    place: usize,
-    id: Option<String>,
-    revision: Option<String>,
-    outcome: Outcome,
-) -> Answer {
+fn answer(place: usize, id: Option<String>, revision: Option<String>, outcome: Outcome) -> Answer {
     (place as i32 + 1, id, revision, outcome.status().into(), outcome.reason())
 }
 
 pub fn require_rights(shape: &Shape) -> Result<(), Error> {
-    rights::require(shape, &[Right::Insert, Right::Update, Right::Delete])?;
-    rights::refuse_row_security(shape)
+    rights::require(shape, &[Right::Insert, Right::Update, Right::Delete])
 }
 
 /// Puts revisions whose parents come before their children.
@@ -143,10 +145,20 @@ pub fn put_all(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
     sent.chunks(CHUNK_MAX).flat_map(|chunk| put_chunk(shape, chunk)).collect()
 }
 
+/// Whether an error is the policies' refusal of a row.
+fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
+    failure.sqlstate() == "42501" && policy::applies(shape)
+}
+
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
     match attempt(shape, chunk) {
         Ok(outcomes) => outcomes,
-        Err(failure) if !failure.is_refusal() => failure.rethrow(),
+        Err(failure) if !failure.is_refusal() && !is_forbidden(shape, &failure) => {
+            failure.rethrow()
+        }
+        Err(failure) if chunk.len() == 1 && is_forbidden(shape, &failure) => {
+            vec![Outcome::Forbidden(policy::refused(shape, &chunk[0].record.id).message())]
+        }
         Err(failure) if chunk.len() == 1 => {
             rejected::keep(shape, &chunk[0].record, &failure);
             vec![Outcome::Rejected(failure.message)]
@@ -163,6 +175,10 @@ fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
 fn attempt(shape: &Shape, chunk: &[&Sent]) -> Result<Vec<Outcome>, Failure> {
     let arrivals: Vec<&Arrival> = chunk.iter().map(|sent| &sent.arrival).collect();
     subtransaction::attempt(|| {
+        if let Some(refused) = arrivals.iter().find(|new| !policy::may_write(shape, &new.revision))
+        {
+            policy::refused(shape, &refused.revision.id).report()
+        }
         let grafted = role::as_owner(shape.owner, || graft::graft(shape, &arrivals));
         let outcome = |grafted| match grafted {
             Grafted::Accepted => Outcome::Accepted,

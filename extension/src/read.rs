@@ -8,6 +8,7 @@ use revision::{Record, RevisionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, OrReport};
+use crate::role;
 use crate::row::{self, Cells};
 use crate::settings::Settings;
 use crate::shape::Shape;
@@ -133,7 +134,10 @@ pub fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionI
         shape.twin
     );
     let args = [spi::text(id), twin::revision_arg(shape, Some(revision))];
-    spi::rows(&sql, &args, |row| row::read_revision(&row.need::<Vec<u8>>(1)))
+    // Names of what the caller may not see stand in the line all the same.
+    role::as_owner(shape.owner, || {
+        spi::rows(&sql, &args, |row| row::read_revision(&row.need::<Vec<u8>>(1)))
+    })
 }
 
 /// The leaves that are neither the winner nor tombstones, highest first.

@@ -158,7 +158,7 @@ fn rows_of(shape: &Shape, winners: &BTreeMap<String, RevisionId>) -> Arg {
             None => "h._rev".to_owned(),
             Some(column) if column.name == "_id" => "h._id".to_owned(),
             Some(column) if column.generated => "null".to_owned(),
-            Some(column) => format!("h.{}", column.quoted),
+            Some(column) => shape.eras.value(column),
         })
         .collect();
     let sql = format!(

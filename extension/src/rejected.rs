@@ -77,11 +77,7 @@ fn body(record: &Record) -> String {
 
 /// Revisions of this table whose foreign key of these columns names one of these parents, each the
 /// JSON array of the wire values that it refers to.
-pub fn waiting_for(
-    shape: &Shape,
-    columns: &[String],
-    parents: &[serde_json::Value],
-) -> Vec<Entry> {
+pub fn waiting_for(shape: &Shape, columns: &[String], parents: &[serde_json::Value]) -> Vec<Entry> {
     let sql = "select r.number, r.record_id, r.revision::text, r.record from godwit.rejected r
                 where r.relation = $1 and r.sqlstate = '23503'
                   and (select jsonb_agg(r.record #> array['attributes', c.name] order by c.place)

@@ -11,6 +11,7 @@ use crate::conflicts;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
+use crate::policy;
 use crate::put;
 use crate::reconcile;
 use crate::rights::{self, Right};
@@ -31,7 +32,9 @@ fn _resolve(
     };
     let shape = Shape::of(relation).or_report();
     rights::require(&shape, &[Right::Update, Right::Delete]).or_report();
-    rights::refuse_row_security(&shape).or_report();
+    if policy::applies(&shape) && policy::has_hidden_row(&shape, id) {
+        policy::refused(&shape, id).report()
+    }
     let keep = keep.map(|text| revision_of(text).or_report());
     let leaves = leaves.map(|leaves| {
         let named = leaves.into_iter().flatten();
@@ -99,6 +102,11 @@ fn resolve(
             outcome = edited.revision.clone();
             added.push(edited);
         }
+    }
+    if let Some(refused) =
+        role::as_caller(|| added.iter().find(|new| !policy::may_write(shape, new)))
+    {
+        return Err(policy::refused(shape, &refused.id));
     }
     let added: Vec<&Revision> = added.iter().collect();
     if !added.is_empty() {

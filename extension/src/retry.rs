@@ -26,17 +26,14 @@ pub fn put_and_retry(shape: &Rc<Shape>, sent: &[Sent]) -> Vec<Outcome> {
     let all: Vec<&Sent> = sent.iter().collect();
     let mut outcomes = put_revisions::put_all(shape, &all);
     loop {
-        let (places, refused): (Vec<usize>, Vec<&Sent>) = sent
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| matches!(outcomes[*place], Outcome::Rejected(_)))
-            .unzip();
+        let (places, refused): (Vec<usize>, Vec<&Sent>) =
+            sent.iter().enumerate().filter(|(place, _)| outcomes[*place].is_refusal()).unzip();
         // What was refused comes last now: if nothing else was accepted, nothing has changed.
         if refused.is_empty() || refused.len() == sent.len() {
             break;
         }
         let again = put_revisions::put_all(shape, &refused);
-        let progress = again.iter().any(|outcome| !matches!(outcome, Outcome::Rejected(_)));
+        let progress = again.iter().any(|outcome| !outcome.is_refusal());
         for (place, outcome) in places.into_iter().zip(again) {
             outcomes[place] = outcome;
         }
@@ -57,7 +54,7 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
         let pairs = sent.iter().zip(outcomes);
         pairs.filter(|(_, outcome)| wanted(outcome)).map(|(sent, _)| sent).collect()
     };
-    let settled = with(|outcome| !matches!(outcome, Outcome::Rejected(_)));
+    let settled = with(|outcome| !outcome.is_refusal());
     if settled.is_empty() {
         return;
     }

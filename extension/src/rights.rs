@@ -31,17 +31,3 @@ pub fn require(shape: &Shape, rights: &[Right]) -> Result<(), Error> {
     }
     Ok(())
 }
-
-/// A branch that loses is written to no table, so no policy would look at it. Until the twin has
-/// the table's policies, who is under row-level security can't write branches.
-pub fn refuse_row_security(shape: &Shape) -> Result<(), Error> {
-    // SAFETY: a catalog look-up by OID for the current user.
-    let enabled = unsafe { pg_sys::check_enable_rls(shape.relation, pg_sys::InvalidOid, true) };
-    if enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
-        let table = &shape.wire_name;
-        return Err(Error::NotSupported(format!(
-            "revisions of {table} can't be put under its row-level security in this version"
-        )));
-    }
-    Ok(())
-}

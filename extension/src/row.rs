@@ -61,6 +61,17 @@ impl Cells {
         }
     }
 
+    /// The value of the column of this name, whatever its type is.
+    pub fn of_type(&self, name: &str) -> Option<Value> {
+        let at = self.position(name)?;
+        // SAFETY: the descriptor tells the type.
+        unsafe {
+            let found = attribute(self.desc, at);
+            let codec = Codec::of(found.atttypid, found.atttypmod);
+            Some(codec.read(self.values[at], self.nulls[at]))
+        }
+    }
+
     /// The datum of a column; null and no such column are `None`.
     pub fn datum(&self, name: &str) -> Option<pg_sys::Datum> {
         let at = self.position(name)?;

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::codec::Codec;
+use crate::era::Eras;
 use crate::error::Error;
+use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::spi;
 
@@ -32,6 +34,8 @@ pub struct Column {
 pub struct Shape {
     pub relation: pg_sys::Oid,
     pub owner: pg_sys::Oid,
+    /// The table's bare name.
+    pub name: String,
     /// The table's name on the wire: bare in `public`, else with its schema.
     pub wire_name: String,
     /// Table and twin as SQL takes them, with their schemas.
@@ -48,6 +52,9 @@ pub struct Shape {
     /// Positions in `columns` of the attributes, by the bytes of their names.
     pub attributes: Vec<usize>,
     pub needs_settings: bool,
+    pub row_security: bool,
+    pub policies: Vec<Policy>,
+    pub eras: Eras,
 }
 
 thread_local! {
@@ -62,7 +69,7 @@ const TABLE_SQL: &str = "
            t.twin::oid,
            (select i.indexrelid from pg_catalog.pg_index i
              where i.indrelid = t.twin and i.indisprimary),
-           a.attnum, a.atttypid
+           a.attnum, a.atttypid, c.relrowsecurity
       from godwit.tracked t
       join pg_catalog.pg_class c on c.oid = t.relation
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -155,6 +162,7 @@ impl Shape {
                 relation,
                 owner: row.need(1),
                 table: format!("{}.{}", quote(&schema), quote(&name)),
+                name: name.clone(),
                 wire_name: if schema == "public" { name } else { format!("{schema}.{name}") },
                 twin: format!(
                     "{}.{}",
@@ -169,12 +177,17 @@ impl Shape {
                 key: Vec::new(),
                 attributes: Vec::new(),
                 needs_settings: false,
+                row_security: row.need(10),
+                policies: Vec::new(),
+                eras: Eras::default(),
             }
         });
         let shape = found.into_iter().next().ok_or_else(|| not_tracked(relation))?;
         let needs_settings = columns.iter().any(|column| column.codec.needs_settings());
         let key = key.into_iter().map(|(_, at)| at).collect();
-        Ok(Shape { columns, key, attributes, needs_settings, ..shape })
+        let policies = if shape.row_security { Policy::all(relation) } else { Vec::new() };
+        let eras = Eras::of(relation);
+        Ok(Shape { columns, key, attributes, needs_settings, policies, eras, ..shape })
     }
 
     /// The fixed settings, where this table's values need them.
@@ -200,6 +213,11 @@ impl Shape {
 
     pub fn attribute(&self, name: &str) -> Option<&Column> {
         self.attribute_columns().find(|column| column.name == name)
+    }
+
+    /// The column that shows an attribute, by its name or by the name that it had.
+    pub fn column_for(&self, name: &str) -> Option<&Column> {
+        self.attribute(name).or_else(|| self.attribute(self.eras.column_of_former(name)?))
     }
 
     /// Whether the record id is a column `_id` of the table and of the twin alike.
@@ -278,8 +296,20 @@ fn watch() {
         // SAFETY: the callback lives as long as the library, which is never unloaded.
         unsafe {
             pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0));
+            let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+            pg_sys::CacheRegisterSyscacheCallback(
+                schemas,
+                Some(forget_all),
+                pg_sys::Datum::from(0),
+            );
         }
     }
+}
+
+/// Called by Postgres when a schema changes: it may have another name.
+unsafe extern "C-unwind" fn forget_all(_: pg_sys::Datum, _: i32, _: u32) {
+    // SAFETY: as Postgres would call it for all relations.
+    unsafe { forget(pg_sys::Datum::from(0), pg_sys::InvalidOid) };
 }
 
 /// Called by Postgres when a relation's cache entry is dropped; `InvalidOid` stands for all.

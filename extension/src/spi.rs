@@ -77,6 +77,10 @@ pub fn int8(value: i64) -> Arg {
     Arg(pg_sys::INT8OID, value.into_datum())
 }
 
+pub fn boolean(value: bool) -> Arg {
+    Arg(pg_sys::BOOLOID, value.into_datum())
+}
+
 pub fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> Arg {
     let values: Vec<&str> = values.into_iter().collect();
     Arg(pg_sys::TEXTARRAYOID, values.into_datum())
@@ -97,6 +101,11 @@ pub fn int8s(values: &[i64]) -> Arg {
 
 pub fn json(value: &serde_json::Value) -> Arg {
     Arg(pg_sys::JSONBOID, pgrx::JsonB(value.clone()).into_datum())
+}
+
+/// A text as SQL takes it.
+pub fn literal(text: &str) -> String {
+    format!("'{}'::text", text.replace('\'', "''"))
 }
 
 /// One row of an answer; it lives only as long as the closure that is handed it.

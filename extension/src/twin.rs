@@ -60,6 +60,12 @@ pub fn edited(
 /// SQL that says whether a row of the twin is a leaf: it has a body and no child. Children are of the
 /// next generation, where the twin's own index finds them, however long the record's line is.
 pub fn is_leaf(shape: &Shape, row: &str) -> String {
+    if shape.row_security {
+        let relation = shape.relation.to_u32();
+        return format!(
+            "not {row}._stub and godwit._is_leaf({relation}::oid, {row}._id, {row}._rev)"
+        );
+    }
     format!(
         "not {row}._stub and not exists (
             select from {twin} c where c._id = {row}._id and c._prev = {row}._rev
@@ -82,6 +88,19 @@ pub fn insert(shape: &Shape, new: &[&Revision]) -> u64 {
     spi::run(&sql, &[rows(shape, new)])
 }
 
+/// A revision as a row of the twin.
+pub fn row(shape: &Shape, new: &Revision) -> Arg {
+    // SAFETY: as in `rows`.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let twin = pg_sys::table_open(shape.twin_relation, lock);
+        let desc = (*twin).rd_att;
+        let datum = row::form(desc, &places(shape, desc), &datums(shape, new));
+        pg_sys::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+        Arg(pg_sys::get_rel_type_id(shape.twin_relation), Some(datum))
+    }
+}
+
 /// Revisions as an array of the twin's own row type.
 fn rows(shape: &Shape, new: &[&Revision]) -> Arg {
     // SAFETY: the relation is open while its descriptor is used, each datum is of its column's type,
@@ -90,10 +109,8 @@ fn rows(shape: &Shape, new: &[&Revision]) -> Arg {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         let twin = pg_sys::table_open(shape.twin_relation, lock);
         let places = places(shape, (*twin).rd_att);
-        let mut elements: Vec<pg_sys::Datum> = new
-            .iter()
-            .map(|new| row::form((*twin).rd_att, &places, &datums(shape, new)))
-            .collect();
+        let mut elements: Vec<pg_sys::Datum> =
+            new.iter().map(|new| row::form((*twin).rd_att, &places, &datums(shape, new))).collect();
         let row_type = pg_sys::get_rel_type_id(shape.twin_relation);
         let array = pg_sys::construct_array(
             elements.as_mut_ptr(),
@@ -163,6 +180,11 @@ fn body(
             return None;
         }
         extra.0.insert(column.name.clone(), None);
+        // Who has not heard that the column was renamed edits it under the name it had.
+        let mut former = shape.eras.former_names(&column.name);
+        if let Some(value) = former.find_map(|name| new.attributes.get(name)) {
+            return column.codec.write(value);
+        }
         // A key column that the revision doesn't name is what the record id says.
         let text = part.map(|part| Value::String(part.to_string()));
         return text.and_then(|text| column.codec.write(&text));
@@ -230,15 +252,32 @@ pub fn check_key(id: &str, column: &Column, value: &Value, part: &str) {
 /// null; what it says of nulls is kept beside.
 pub fn attributes(shape: &Shape, cells: &Cells) -> Result<Attributes, Error> {
     let deleted = cells.get::<bool>("_deleted").unwrap_or(false);
-    let mut attributes: Attributes = shape
+    let number = cells.get::<i64>("_seq").unwrap_or(i64::MAX);
+    let now = shape
         .attribute_columns()
-        .filter_map(|column| Some((column.name.clone(), cells.named(&column.name, &column.codec)?)))
-        .filter(|(_, value)| !deleted || *value != Value::Null)
-        .collect();
+        .filter(|column| !shape.eras.predates(&column.name, number))
+        .filter_map(|column| {
+            Some((column.name.clone(), cells.named(&column.name, &column.codec)?))
+        });
+    let then = shape
+        .eras
+        .former(number)
+        .filter_map(|era| Some((era.attribute.clone(), cells.of_type(&era.column)?)));
+    let mut attributes: Attributes =
+        now.chain(then).filter(|(_, value)| !deleted || *value != Value::Null).collect();
     if let Some(extra) = cells.get::<pgrx::JsonB>("_extra") {
         Extra::read(&extra.0)?.lay_over(&mut attributes);
     }
     Ok(attributes)
+}
+
+/// Whether the twin's column of this name has what a revision says of that attribute.
+pub fn says(shape: &Shape, cells: &Cells, name: &str) -> bool {
+    let number = cells.get::<i64>("_seq").unwrap_or(i64::MAX);
+    let extra = cells.get::<pgrx::JsonB>("_extra");
+    let absent =
+        extra.and_then(|json| json.0.get(name)?.as_object().map(serde_json::Map::is_empty));
+    !shape.eras.predates(name, number) && absent != Some(true)
 }
 
 /// An argument of type godwit.revision.

@@ -46,7 +46,6 @@ create role owner_role;
 create role other_role;
 grant all on hamlets to other_role;
 alter table hamlets owner to owner_role;
-alter table hamlets_history owner to owner_role;
 set role other_role;
 select count(*) from waiting;
 select godwit.discard_rejected('hamlets', array(select number from waiting));

@@ -1,0 +1,103 @@
+//! In charge of what a DDL statement's own text tells: the event trigger at its end reads the parse
+//! tree, and hands on to `godwit._follow_ddl` (sql/events.sql).
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::ffi::{CStr, c_char};
+
+use crate::error::Error;
+use crate::settings::Settings;
+use crate::spi;
+
+/// What ALTER TABLE may do to a twin without touching what it holds.
+const HARMLESS: &[pg_sys::AlterTableType::Type] = &[
+    pg_sys::AlterTableType::AT_SetRelOptions,
+    pg_sys::AlterTableType::AT_ResetRelOptions,
+    pg_sys::AlterTableType::AT_SetTableSpace,
+    pg_sys::AlterTableType::AT_SetStatistics,
+    pg_sys::AlterTableType::AT_SetOptions,
+    pg_sys::AlterTableType::AT_ResetOptions,
+    pg_sys::AlterTableType::AT_SetStorage,
+    pg_sys::AlterTableType::AT_SetCompression,
+    pg_sys::AlterTableType::AT_ClusterOn,
+    pg_sys::AlterTableType::AT_DropCluster,
+    pg_sys::AlterTableType::AT_ReplicaIdentity,
+    pg_sys::AlterTableType::AT_EnableRowSecurity,
+    pg_sys::AlterTableType::AT_ForceRowSecurity,
+];
+
+/// What the statement's tree says.
+#[derive(Default)]
+struct Statement {
+    /// Of a column: from, to.
+    renamed: Option<(String, String)>,
+    harmless: bool,
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn godwit_after_ddl(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: Postgres hands every function its call information; the node's tag is checked.
+    let statement = unsafe {
+        let context = (*call).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+            Error::BadArgument("this function runs as an event trigger only".into()).report()
+        }
+        Statement::read((*context.cast::<pg_sys::EventTriggerData>()).parsetree)
+    };
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let (from, to) = statement.renamed.unzip();
+    let args = [
+        spi::optional_text(from.as_deref()),
+        spi::optional_text(to.as_deref()),
+        spi::boolean(statement.harmless),
+    ];
+    spi::run("select godwit._follow_ddl($1, $2, $3)", &args);
+    pg_sys::Datum::from(0)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_godwit_after_ddl() -> &'static pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+impl Statement {
+    /// # Safety
+    /// The node must be a statement's parse tree, or null.
+    unsafe fn read(tree: *mut pg_sys::Node) -> Statement {
+        // SAFETY: a node is of the type that its tag says.
+        unsafe {
+            if tree.is_null() {
+                return Statement::default();
+            }
+            match (*tree).type_ {
+                pg_sys::NodeTag::T_RenameStmt => {
+                    let statement = &*tree.cast::<pg_sys::RenameStmt>();
+                    let column = statement.renameType == pg_sys::ObjectType::OBJECT_COLUMN;
+                    let names = text(statement.subname).zip(text(statement.newname));
+                    Statement { renamed: names.filter(|_| column), harmless: false }
+                }
+                pg_sys::NodeTag::T_AlterTableStmt => {
+                    let commands = (*tree.cast::<pg_sys::AlterTableStmt>()).cmds;
+                    let commands = pgrx::PgList::<pg_sys::AlterTableCmd>::from_pg(commands);
+                    let harmless = commands.iter_ptr().all(|c| HARMLESS.contains(&(*c).subtype));
+                    Statement { renamed: None, harmless }
+                }
+                _ => Statement::default(),
+            }
+        }
+    }
+}
+
+unsafe fn text(name: *const c_char) -> Option<String> {
+    // SAFETY: a NUL-terminated string of the parse tree, or NULL.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+/// Makes every backend read a table's shape anew.
+#[pg_extern(sql = false)]
+fn _invalidate(relation: pg_sys::Oid) {
+    // SAFETY: sends a message; a relation that is gone is an error.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
+}

@@ -1,0 +1,265 @@
+//! In charge of row-level security: which records a caller may see, and which revisions write.
+//!
+//! A twin's one policy calls `godwit._sees` for a row. The record must be visible now: its row in
+//! the table is asked for as the caller, so that the table's policies answer; where the record is
+//! deleted, its last body is put to them. And the revision's own body must pass, so that nobody who
+//! has come to see a row reads what it said before. So the twin has the table's policies whatever
+//! they are changed to, and nothing is copied that could come to differ.
+//!
+//! A revision that loses is written to no table; what may write it is asked here in the same way.
+
+use pgrx::AnyElement;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::error::{Error, OrReport};
+use crate::reconcile;
+use crate::role;
+use crate::row;
+use crate::settings::Settings;
+use crate::shape::{Shape, quote};
+use crate::spi::{self, Arg};
+use crate::twin::{self, Revision};
+
+/// A row of pg_policy, its expressions as SQL under the pinned search path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    command: u8,
+    permissive: bool,
+    roles: Vec<pg_sys::Oid>,
+    using: Option<String>,
+    check: Option<String>,
+}
+
+/// What a policy is asked about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    See,
+    InsertThis,
+    UpdateThat,
+    UpdateThis,
+    DeleteThat,
+}
+
+impl Policy {
+    const SQL: &str = "
+        select p.polcmd::text, p.polpermissive, p.polroles,
+               pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)
+          from pg_catalog.pg_policy p where p.polrelid = $1 order by p.polname";
+
+    /// The policies of a table; the search path is pinned by the caller.
+    pub fn all(relation: pg_sys::Oid) -> Vec<Policy> {
+        spi::rows(Policy::SQL, &[spi::oid(relation)], |row| Policy {
+            command: row.need::<String>(1).bytes().next().unwrap_or(b'*'),
+            permissive: row.need(2),
+            roles: row.need(3),
+            using: row.get(4),
+            check: row.get(5),
+        })
+    }
+
+    fn expression(&self, ask: Ask) -> Option<&str> {
+        let command = match ask {
+            Ask::See => b'r',
+            Ask::InsertThis => b'a',
+            Ask::UpdateThat | Ask::UpdateThis => b'w',
+            Ask::DeleteThat => b'd',
+        };
+        if self.command != b'*' && self.command != command {
+            return None;
+        }
+        let asked = match ask {
+            Ask::InsertThis | Ask::UpdateThis => self.check.as_ref().or(self.using.as_ref()),
+            _ => self.using.as_ref(),
+        };
+        asked.map(String::as_str)
+    }
+
+    fn is_for(&self, user: pg_sys::Oid) -> bool {
+        // SAFETY: role membership is looked up in a cache. Oid 0 stands for PUBLIC.
+        self.roles.iter().any(|role| {
+            *role == pg_sys::InvalidOid || unsafe { pg_sys::has_privs_of_role(user, *role) }
+        })
+    }
+}
+
+/// Whether the table's policies hold for who is asking: for its owner they may not.
+pub fn applies(shape: &Shape) -> bool {
+    // SAFETY: a catalog look-up by OID for the current user.
+    let answer = unsafe { pg_sys::check_enable_rls(shape.relation, pg_sys::InvalidOid, true) };
+    shape.row_security && answer == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+}
+
+/// Whether the caller may see this row of a twin.
+#[pg_extern(sql = false)]
+fn _sees(row: AnyElement) -> bool {
+    // SAFETY: a catalog look-up by the type's OID.
+    let twin = unsafe { pg_sys::get_typ_typrelid(row.oid()) };
+    let Some(shape) = Shape::of_twin(twin).or_report() else { return false };
+    if !applies(&shape) {
+        return true;
+    }
+    let header = row::whole_row(&row, shape.twin_relation).or_report();
+    // SAFETY: it is a whole row of the twin.
+    let (id, has_body) = unsafe {
+        let (cells, desc) = row::record_cells(header);
+        let is = |name: &str| cells.get::<bool>(name).unwrap_or(false);
+        let id: String = cells.get("_id").unwrap_or_default();
+        let has_body = !is("_deleted") && !is("_stub");
+        pg_sys::FreeTupleDesc(desc);
+        (id, has_body)
+    };
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    sees_record(&shape, &id)
+        && (!has_body || passes(&shape, Ask::See, Arg(row.oid(), Some(row.datum()))))
+}
+
+/// Whether the caller may see a record: its row, or what its row was last.
+pub fn sees_record(shape: &Shape, id: &str) -> bool {
+    match row_passes(shape, id, Ask::See) {
+        Some(visible) => visible,
+        None => match last_body(shape, id) {
+            Some(body) => passes(shape, Ask::See, body),
+            None => false,
+        },
+    }
+}
+
+/// Whether the caller may add this revision to the history, as far as policies say.
+pub fn may_write(shape: &Shape, new: &Revision) -> bool {
+    if !applies(shape) {
+        return true;
+    }
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let row = row_passes(shape, &new.id, Ask::See);
+    let that = if new.deleted { Ask::DeleteThat } else { Ask::UpdateThat };
+    if row.is_some() && !(row == Some(true) && row_passes(shape, &new.id, that) == Some(true)) {
+        return false;
+    }
+    let this = if row.is_some() { Ask::UpdateThis } else { Ask::InsertThis };
+    new.deleted || passes(shape, this, twin::row(shape, new))
+}
+
+/// Whether the record has a row that the caller can't see.
+pub fn has_hidden_row(shape: &Shape, id: &str) -> bool {
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    row_passes(shape, id, Ask::See) == Some(false)
+}
+
+/// Asks the policies about the record's row in the table; `None` where it has none.
+fn row_passes(shape: &Shape, id: &str, ask: Ask) -> Option<bool> {
+    let ids = [id.to_owned()];
+    let args = reconcile::key_args(shape, &ids);
+    let (keys, same) = (reconcile::keys(shape), reconcile::same_key(shape));
+    if ask == Ask::See {
+        // Asked as the caller, so that Postgres itself puts the policies in.
+        let sql = format!("select 1 from {keys} join {} t on {same}", shape.table);
+        if role::as_caller(|| spi::run(&sql, &args)) > 0 {
+            return Some(true);
+        }
+    }
+    let sql =
+        format!("select {} from {keys} join {} t on {same}", shape.whole_row("t"), shape.table);
+    let found = role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.carry_out(1)))
+        .into_iter()
+        .next()?;
+    Some(ask != Ask::See && passes(shape, ask, found))
+}
+
+/// The body that a deleted record had last: that of its highest tombstone's nearest ancestor.
+fn last_body(shape: &Shape, id: &str) -> Option<Arg> {
+    let sql = format!(
+        "with recursive line(revision, depth) as (
+            select h._prev, 1 from (
+                select _prev from {twin} where _id = $1 and _deleted and not _stub
+                 order by _rev desc limit 1) h
+             union all
+            select h._prev, depth + 1 from line
+              join {twin} h on h._id = $1 and h._rev = line.revision and (h._stub or h._deleted))
+         select _godwit_row from line join {twin} _godwit_row
+             on _godwit_row._id = $1 and _godwit_row._rev = line.revision
+          where not _godwit_row._stub and not _godwit_row._deleted
+          order by depth limit 1",
+        twin = shape.twin
+    );
+    role::as_owner(shape.owner, || {
+        spi::rows(&sql, &[spi::text(id)], |row| row.carry_out(1)).into_iter().next()
+    })
+}
+
+/// Puts a row of the table or of its twin to the policies that hold for the caller.
+fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
+    let user = role::author();
+    let mut permitted: Vec<&str> = Vec::new();
+    let mut restricted: Vec<String> = Vec::new();
+    for policy in shape.policies.iter().filter(|policy| policy.is_for(user)) {
+        match policy.expression(ask) {
+            Some(expression) if policy.permissive => permitted.push(expression),
+            Some(expression) => restricted.push(format!(" and ({expression})")),
+            None => {}
+        }
+    }
+    if permitted.is_empty() {
+        return false;
+    }
+    let sql = format!(
+        "select 1 from {} where (({})){}",
+        as_table(shape),
+        permitted.join(") or ("),
+        restricted.concat()
+    );
+    role::as_caller(|| {
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        spi::run(&sql, &[row]) > 0
+    })
+}
+
+/// The row `$1` as if it stood in the table: under the table's name, with its generated columns.
+fn as_table(shape: &Shape) -> String {
+    let name = quote(&shape.name);
+    let stored = columns(shape, |column| format!("($1).{column}"));
+    let generated: Vec<String> = shape
+        .columns
+        .iter()
+        .filter(|column| column.generated)
+        .map(|column| {
+            let expression = column.default.as_deref().unwrap_or("null");
+            format!(", ({expression})::{} as {}", column.type_name, column.quoted)
+        })
+        .collect();
+    format!("(select *{} from (select {stored}) {name}) {name}", generated.concat())
+}
+
+/// The table's stored columns as a list.
+fn columns(shape: &Shape, each: impl Fn(&str) -> String) -> String {
+    let names = shape.in_order().filter_map(|column| match column {
+        None => Some("_rev"),
+        Some(column) if column.generated => None,
+        Some(column) => Some(column.quoted.as_str()),
+    });
+    names.map(each).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a revision has no child, whoever asks: a child may be hidden from the caller, and its
+/// parent is no leaf all the same.
+#[pg_extern(sql = false)]
+fn _is_leaf(relation: pg_sys::Oid, id: &str, revision: &[u8]) -> bool {
+    let shape = Shape::of(relation).or_report();
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let revision = row::read_revision(revision);
+    let sql = format!(
+        "select 1 from {} c where c._id = $1 and c._prev = $2
+            and c._rev > godwit._generation_floor($2, 1)
+            and c._rev < godwit._generation_floor($2, 2) limit 1",
+        shape.twin
+    );
+    let args = [spi::text(id), twin::revision_arg(&shape, Some(&revision))];
+    role::as_owner(shape.owner, || spi::run(&sql, &args)) == 0
+}
+
+/// An error for who may not do this to a record; it says the same whether the record exists or not.
+pub fn refused(shape: &Shape, id: &str) -> Error {
+    let (id, table) = (crate::put::short(id), &shape.wire_name);
+    Error::Forbidden(format!("row-level security on {table} refuses record {id:?}"))
+}
