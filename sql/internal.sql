@@ -54,6 +54,30 @@ create function godwit._conflict(relation oid, id text)
 create function godwit._resolve(
     relation oid, id text, keep text, attributes jsonb, leaves text[]) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_resolve_wrapper';
+create function godwit._as_of_sql(row_type oid, "then" text) returns text
+    language c stable strict as 'MODULE_PATHNAME', '_as_of_sql_wrapper';
+create function godwit._was_erased(relation oid, id text, revision godwit.revision) returns boolean
+    language c stable strict as 'MODULE_PATHNAME', '_was_erased_wrapper';
+create function godwit._verify_sql(relation oid) returns text[]
+    language c stable strict as 'MODULE_PATHNAME', '_verify_sql_wrapper';
+create function godwit._is_hashed(relation oid, revision anyelement) returns boolean
+    language c stable strict as 'MODULE_PATHNAME', '_is_hashed_wrapper';
+create function godwit._is_listed(relation oid, id text) returns boolean
+    language c stable strict as 'MODULE_PATHNAME', '_is_listed_wrapper';
+create function godwit._compact(
+    relation oid, after text, keep interval, revisions integer, batch integer)
+    returns table (after text, freed bigint)
+    language c volatile as 'MODULE_PATHNAME', '_compact_wrapper';
+create function godwit._erase(relation oid, id text) returns jsonb
+    language c volatile strict as 'MODULE_PATHNAME', '_erase_wrapper';
+create function godwit._last_sequence() returns bigint
+    language c volatile as 'MODULE_PATHNAME', '_last_sequence_wrapper';
+create function godwit._begin_job(job text, relation oid) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_begin_job_wrapper';
+create function godwit._report_job(job text, relation oid, done bigint) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_report_job_wrapper';
+create function godwit._end_job(job text, relation oid) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_end_job_wrapper';
 create function godwit._retry_rejected(relation oid, max integer)
     returns table (number bigint, id text, revision text, status text, reason text)
     language c volatile strict as 'MODULE_PATHNAME', '_retry_rejected_wrapper';

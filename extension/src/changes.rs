@@ -86,7 +86,7 @@ fn part(shape: &Shape, records: bool) -> String {
                   where l._id = (p._godwit_row)._id and {is_leaf}
                   order by l._deleted, l._rev desc limit 1),
                 {record}
-           from (select _godwit_row from {twin} _godwit_row where _seq > $1 and _seq <= $2
+           from (select _godwit_row from {twin} _godwit_row where _seq > $1 and _seq <= $2 and not _stub
                   order by _seq limit $3) p",
         name = spi::literal(&shape.wire_name),
         twin = shape.twin,

@@ -36,6 +36,13 @@ pub fn note(shape: &Shape, ids: &[String], added: &[&Revision], shown: &[(String
     end(shape, ids);
 }
 
+/// Whether a record is listed.
+pub fn is_listed(relation: pgrx::pg_sys::Oid, id: &str) -> bool {
+    let sql = "select 1 from godwit.conflicted where relation = $1 and record_id = $2";
+    let args = [spi::oid(relation), spi::text(id)];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args)) > 0
+}
+
 fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
     let pairs: Vec<(&str, String)> = leaves
         .iter()
@@ -65,13 +72,17 @@ fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }
 
+/// Which of these records are listed; they are locked.
+pub fn listed(shape: &Shape, ids: &[String]) -> Vec<String> {
+    let sql = "select record_id from godwit.conflicted
+                where relation = $1 and record_id = any ($2) order by record_id for update";
+    let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
+    role::as_owner(catalog_owner(), || spi::rows(sql, &args, |row| row.need(1)))
+}
+
 /// Strikes those of these records that have one living leaf, or none.
 fn end(shape: &Shape, ids: &[String]) {
-    let listed = "select record_id from godwit.conflicted
-                   where relation = $1 and record_id = any ($2) order by record_id for update";
-    let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
-    let listed: Vec<String> =
-        role::as_owner(catalog_owner(), || spi::rows(listed, &args, |row| row.need(1)));
+    let listed = listed(shape, ids);
     if listed.is_empty() {
         return;
     }

@@ -103,6 +103,15 @@ impl Eras {
         }
     }
 
+    /// SQL that says whether a revision `h` has this column's attribute, and in this column.
+    pub fn says(&self, column: &Column) -> String {
+        let since = self.open(&column.name).map_or(0, |era| era.since);
+        let name = spi::literal(&column.name);
+        format!(
+            "h._seq >= {since} and h._extra -> {name} is distinct from '{{}}'::pg_catalog.jsonb"
+        )
+    }
+
     fn open(&self, column: &str) -> Option<&Era> {
         self.0.iter().find(|era| era.column == column && era.until.is_none())
     }

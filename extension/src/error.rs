@@ -15,6 +15,8 @@ pub enum Error {
     NoRecord { id: String },
     /// A revision known by name only.
     Stub { id: String, revision: RevisionId },
+    /// A body that was dropped to save room.
+    Compacted { id: String, revision: RevisionId },
     /// The wire record is malformed.
     BadRecord(String),
     /// A record id that can't be a key of this table.
@@ -47,7 +49,9 @@ impl Error {
             Error::UnknownRevision { .. } | Error::BadArgument(_) => {
                 Code::ERRCODE_INVALID_PARAMETER_VALUE
             }
-            Error::NoRecord { .. } | Error::Stub { .. } => Code::ERRCODE_NO_DATA_FOUND,
+            Error::NoRecord { .. } | Error::Stub { .. } | Error::Compacted { .. } => {
+                Code::ERRCODE_NO_DATA_FOUND
+            }
             Error::BadRecord(_) | Error::BadId { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
             Error::NotTracked(_) => Code::ERRCODE_UNDEFINED_TABLE,
             Error::LastGeneration { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
@@ -76,6 +80,9 @@ impl Error {
             Error::NoRecord { id } => format!("there is no record {id:?}"),
             Error::Stub { id, revision } => {
                 format!("record {id:?}: revision {revision} is known by name only")
+            }
+            Error::Compacted { id, revision } => {
+                format!("record {id:?}: the body of {revision} was dropped from the history")
             }
             Error::BadId { id, reason } => format!("record id {id:?}: {reason}"),
             Error::NotTracked(name) => format!("table {name} is not tracked"),
@@ -114,6 +121,7 @@ impl Error {
             ),
             Error::OtherLeaves { .. } => Some("Look at its leaves again, then resolve."),
             Error::NotTracked(_) => Some("Track it with select godwit.track('the_table')."),
+            Error::Compacted { .. } => Some("Ask for a later time: this was compacted or erased."),
             Error::NotShown { .. } => {
                 Some("A BEFORE trigger returned null, or a rule or policy hides the row.")
             }

@@ -12,9 +12,16 @@ use std::collections::BTreeMap;
 use crate::error::Error;
 use crate::shape::Shape;
 
-/// By attribute name; `None` is an attribute that the revision does not have.
 #[derive(Default, Clone, PartialEq)]
-pub struct Extra(pub BTreeMap<String, Option<Value>>);
+pub struct Extra {
+    /// By attribute name; `None` is an attribute that the revision does not have.
+    pub attributes: BTreeMap<String, Option<Value>>,
+    /// Another system made the revision: its hash is not ours to check.
+    pub foreign: bool,
+}
+
+/// Stands among the attributes as the JSON `true`, which no wire value is.
+const FOREIGN: &str = "_foreign";
 
 impl Extra {
     pub fn read(json: &serde_json::Value) -> Result<Extra, Error> {
@@ -23,26 +30,35 @@ impl Extra {
             Some(empty) if empty.is_empty() => Ok(None),
             _ => Value::from_wire(value).map(Some).map_err(|error| broken(&error.to_string())),
         };
-        let members: Result<_, Error> =
-            members.iter().map(|(name, value)| Ok((name.clone(), read(value)?))).collect();
-        members.map(Extra)
+        let foreign = members.get(FOREIGN) == Some(&serde_json::Value::Bool(true));
+        let attributes: Result<_, Error> = members
+            .iter()
+            .filter(|(_, value)| !value.is_boolean())
+            .map(|(name, value)| Ok((name.clone(), read(value)?)))
+            .collect();
+        Ok(Extra { attributes: attributes?, foreign })
     }
 
     /// The column's value; nothing to say is null.
     pub fn write(&self) -> Option<serde_json::Value> {
-        if self.0.is_empty() {
+        if self.attributes.is_empty() && !self.foreign {
             return None;
         }
         let wire = |value: &Option<Value>| match value {
             Some(value) => value.to_wire(),
             None => serde_json::Value::Object(Default::default()),
         };
-        Some(self.0.iter().map(|(name, value)| (name.clone(), wire(value))).collect())
+        let mut members = serde_json::Map::new();
+        if self.foreign {
+            members.insert(FOREIGN.into(), true.into());
+        }
+        members.extend(self.attributes.iter().map(|(name, value)| (name.clone(), wire(value))));
+        Some(members.into())
     }
 
     /// Puts what is kept here over what the columns say.
     pub fn lay_over(&self, attributes: &mut Attributes) {
-        for (name, value) in &self.0 {
+        for (name, value) in &self.attributes {
             match value {
                 Some(value) => attributes.insert(name.clone(), value.clone()),
                 None => attributes.remove(name),
@@ -55,13 +71,13 @@ impl Extra {
     pub fn carried(&self, shape: &Shape, changed: impl Fn(&str) -> bool) -> Extra {
         let keep =
             |name: &String| shape.column_for(name).is_none_or(|column| !changed(&column.name));
-        Extra(
-            self.0
-                .iter()
-                .filter(|(name, _)| keep(name))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
-        )
+        let attributes = self
+            .attributes
+            .iter()
+            .filter(|(name, _)| keep(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        Extra { attributes, foreign: false }
     }
 }
 

@@ -4,6 +4,7 @@
 use revision::RevisionId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::erase;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
@@ -34,6 +35,8 @@ struct Known {
     /// Whether the twin has it at all, if only by name.
     there: bool,
     body: bool,
+    /// Whether it had a body that was dropped.
+    dropped: bool,
     /// Where in the batch its body comes from.
     from: Option<usize>,
     parent: bool,
@@ -57,6 +60,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
         let new = &arrival.revision;
         let here = known.entry((&new.id, &new.revision)).or_default();
         let outcome = match here.from {
+            _ if here.dropped => Grafted::Known,
             _ if here.body => is_same(has_body(shape, new), new),
             Some(first) => is_same(says_the_same(&batch[first].revision, new), new),
             None => {
@@ -78,6 +82,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
         }
     });
     reconcile::reconcile(shape, &ids, &bodies);
+    erase::heed(shape, &bodies);
     outcomes
 }
 
@@ -115,7 +120,7 @@ fn known<'a>(shape: &Shape, batch: &[&'a Arrival]) -> HashMap<Key<'a>, Known> {
     let keys: Vec<Key<'a>> = keys.into_iter().collect();
     let revisions: Vec<String> = keys.iter().map(|(_, revision)| revision.to_string()).collect();
     let sql = format!(
-        "select k.place, not h._stub, h._prev is not null
+        "select k.place, not h._stub, h._prev is not null, h._stub and h._seq is not null
            from unnest($1, $2) with ordinality k(id, revision, place)
            join {} h on h._id = k.id and h._rev = k.revision::godwit.revision",
         shape.twin
@@ -126,11 +131,12 @@ fn known<'a>(shape: &Shape, batch: &[&'a Arrival]) -> HashMap<Key<'a>, Known> {
     ];
     let found = spi::rows(&sql, &args, |row| {
         let place: i64 = row.need(1);
-        (place as usize - 1, row.need::<bool>(2), row.need::<bool>(3))
+        (place as usize - 1, row.need::<bool>(2), row.need::<bool>(3), row.need::<bool>(4))
     });
     let mut known = HashMap::new();
-    for (place, body, parent) in found {
-        known.insert(keys[place], Known { there: true, body, parent, ..Known::default() });
+    for (place, body, parent, dropped) in found {
+        let there = Known { there: true, body, parent, dropped, ..Known::default() };
+        known.insert(keys[place], there);
     }
     known
 }

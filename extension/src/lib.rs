@@ -30,20 +30,24 @@ mod trigger;
 mod twin;
 
 // What callers ask for.
+mod as_of;
 mod catalog;
 mod changes;
 mod conflicts;
+mod erase;
 mod put;
 mod put_revisions;
 mod read;
 mod rejected;
 mod resolve;
 mod retry;
+mod verify;
 
 // The ground that all of it stands on.
 mod ddl;
 mod error;
 mod policy;
+mod progress;
 mod rights;
 mod role;
 mod settings;
@@ -59,4 +63,5 @@ mod subtransaction;
 ::pgrx::extension_sql_file!("../sql/records.sql", name = "records", requires = ["track"]);
 ::pgrx::extension_sql_file!("../sql/conflicts.sql", name = "conflicts", requires = ["records"]);
 ::pgrx::extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["conflicts"]);
-::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["changes"]);
+::pgrx::extension_sql_file!("../sql/maintain.sql", name = "maintain", requires = ["changes"]);
+::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["maintain"]);

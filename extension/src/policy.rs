@@ -215,6 +215,22 @@ fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
     })
 }
 
+/// A row of the table made of its stored columns, by the table's name, and of its generated ones.
+pub fn row_expression(shape: &Shape) -> String {
+    let name = quote(&shape.name);
+    let members: Vec<String> = shape
+        .in_order()
+        .map(|column| match column {
+            Some(column) if column.generated => {
+                let expression = column.default.as_deref().unwrap_or("null");
+                format!("({expression})::{}", column.type_name)
+            }
+            column => format!("{name}.{}", column.map_or("_rev", |column| &column.quoted)),
+        })
+        .collect();
+    format!("(row({})::{}).*", members.join(", "), shape.table)
+}
+
 /// The row `$1` as if it stood in the table: under the table's name, with its generated columns.
 fn as_table(shape: &Shape) -> String {
     let name = quote(&shape.name);

@@ -246,7 +246,8 @@ fn _revs_diff(relation: pg_sys::Oid, revisions: JsonB) -> JsonB {
             Error::BadRecord(reason).report()
         });
     let sql = format!(
-        "select _godwit_row._id, _godwit_row._rev, {} from {} _godwit_row where _godwit_row._id = any ($1) and not _godwit_row._stub",
+        "select _godwit_row._id, _godwit_row._rev, {} from {} _godwit_row where _godwit_row._id = any ($1)
+            and (not _godwit_row._stub or _godwit_row._seq is not null)",
         is_leaf(&shape),
         shape.twin
     );

@@ -92,6 +92,13 @@ pub fn waiting_for(shape: &Shape, columns: &[String], parents: &[serde_json::Val
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
 }
 
+/// Drops whatever these records have here.
+pub fn erase<'a>(shape: &Shape, ids: impl IntoIterator<Item = &'a str>) {
+    let sql = "delete from godwit.rejected where relation = $1 and record_id = any ($2)";
+    let args = [spi::oid(shape.relation), spi::texts(ids)];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}
+
 pub fn oldest(shape: &Shape, max: i32) -> Vec<Entry> {
     let sql = "select number, record_id, revision::text, record from godwit.rejected
                 where relation = $1 order by at, number limit $2";

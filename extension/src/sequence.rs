@@ -163,6 +163,12 @@ pub fn horizon() -> i64 {
 }
 
 #[pg_extern(sql = false)]
+fn _last_sequence() -> i64 {
+    let (sequence, owner) = sequence();
+    last_value(sequence, owner)
+}
+
+#[pg_extern(sql = false)]
 fn _horizon() -> i64 {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     horizon()

@@ -129,7 +129,8 @@ impl Shape {
     }
 
     fn read(relation: pg_sys::Oid) -> Result<Shape, Error> {
-        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        // What is read here runs under other paths: defaults under the caller's own.
+        let _settings = Settings::path(c"pg_catalog, pg_temp");
         let columns_and_places = spi::rows(COLUMNS_SQL, &[spi::oid(relation)], |row| {
             let name: String = row.need(1);
             let column = Column {

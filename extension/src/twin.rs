@@ -20,13 +20,24 @@ pub struct Revision {
     pub attributes: Attributes,
 }
 
-/// What happens to a revision that the twin has: a stub gets its body, a body stays as it is.
+impl Revision {
+    /// Whether the id is none of ours for this edit.
+    fn is_foreign(&self) -> bool {
+        let previous = self.previous.as_ref();
+        previous.map_or(0, RevisionId::generation) + 1 != self.revision.generation()
+            || self.revision.token().len() != 32
+            || RevisionId::of(&self.id, previous, self.deleted, &self.attributes) != self.revision
+    }
+}
+
+/// What happens to a revision that the twin has: a stub gets its body, a body stays as it is, and one
+/// that was dropped (a stub with a number) stays dropped.
 const ON_KNOWN: &str = "
     on conflict (_id, _rev) do update
        set (_prev, _deleted, _extra, _stub, _seq, _at, _by{columns}) = row(
            coalesce(excluded._prev, h._prev), excluded._deleted, excluded._extra, false,
            excluded._seq, excluded._at, excluded._by{excluded})
-     where h._stub";
+     where h._stub and h._seq is null";
 
 /// `insert into the_twin (…)`; sequence, time and author are the columns' own defaults.
 pub fn insert_into(shape: &Shape) -> String {
@@ -158,9 +169,10 @@ fn datums(shape: &Shape, new: &Revision) -> Vec<Option<pg_sys::Datum>> {
     }
     for (name, value) in &new.attributes {
         if shape.attribute(name).is_none() {
-            extra.0.insert(name.clone(), Some(value.clone()));
+            extra.attributes.insert(name.clone(), Some(value.clone()));
         }
     }
+    extra.foreign = new.is_foreign();
     datums.push(extra.write().and_then(|kept| pgrx::JsonB(kept).into_datum()));
     datums
 }
@@ -179,7 +191,7 @@ fn body(
         if new.deleted {
             return None;
         }
-        extra.0.insert(column.name.clone(), None);
+        extra.attributes.insert(column.name.clone(), None);
         // Who has not heard that the column was renamed edits it under the name it had.
         let mut former = shape.eras.former_names(&column.name);
         if let Some(value) = former.find_map(|name| new.attributes.get(name)) {
@@ -197,7 +209,7 @@ fn body(
         check_key(&new.id, column, &stored, part);
     }
     if stored != *value || (new.deleted && *value == Value::Null) {
-        extra.0.insert(column.name.clone(), Some(value.clone()));
+        extra.attributes.insert(column.name.clone(), Some(value.clone()));
     }
     datum
 }

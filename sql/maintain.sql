@@ -1,0 +1,135 @@
+-- Looking after the history: as it was, checked, made smaller, erased.
+
+create function godwit.as_of("row" anyelement, at timestamptz) returns setof anyelement
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    return query execute godwit._as_of_sql(pg_catalog.pg_typeof("row")::oid, 'h._at <= $1') using at;
+end
+$$;
+comment on function godwit.as_of(anyelement, timestamptz) is
+    'A table as it was at a time: select * from godwit.as_of(null::cases, ''2026-01-01'').';
+
+create function godwit.as_of("row" anyelement, sequence bigint) returns setof anyelement
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    return query execute godwit._as_of_sql(pg_catalog.pg_typeof("row")::oid, 'h._seq <= $1') using sequence;
+end
+$$;
+comment on function godwit.as_of(anyelement, bigint) is
+    'A table as it was when the change stream had come to this number.';
+
+create function godwit.verify(
+    relation regclass
+) returns table (id text, revision text, problem text)
+    language plpgsql
+    volatile
+    set search_path = pg_catalog, godwit, pg_temp
+    as $$
+declare
+    statement text;
+begin
+    foreach statement in array godwit._verify_sql(relation) loop
+        return query execute statement;
+    end loop;
+end
+$$;
+comment on function godwit.verify is
+    'Recomputes every hash made here and every winner; no rows if all is well.';
+
+-- What a long job has done so far, for other sessions to see. A line goes when its job ends.
+create table godwit.progress (
+    pid integer not null,
+    job text not null,
+    relation regclass not null,
+    done bigint not null,
+    -- An estimate.
+    total bigint not null,
+    started timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (pid, job, relation)
+);
+comment on table godwit.progress is 'How far godwit.compact and godwit.track_online are.';
+grant select on godwit.progress to public;
+
+create procedure godwit.compact(
+    relation regclass,
+    keep interval default null,
+    revisions integer default null,
+    batch integer default 1000
+)
+    language plpgsql
+    as $$
+declare
+    after text;
+    freed bigint;
+    total bigint := 0;
+begin
+    if keep is null and revisions is null then
+        raise exception 'say what to keep: an interval, or a number of revisions of each record'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    if keep < interval '0' or revisions < 1 or batch not between 1 and 100000 or batch is null then
+        raise exception 'keep is not negative, revisions is 1 or more, batch is 1 to 100000'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    perform godwit._begin_job('compact', relation);
+    commit;
+    loop
+        select c.after, c.freed into after, freed
+          from godwit._compact(relation, after, keep, revisions, batch) c;
+        exit when after is null;
+        total := total + freed;
+        perform godwit._report_job('compact', relation, batch);
+        commit;
+    end loop;
+    perform godwit._end_job('compact', relation);
+    raise notice '% bodies dropped from the history of %', total, relation;
+end
+$$;
+comment on procedure godwit.compact is
+    'Drops old bodies and keeps their names, tombstones, leaves and what conflicts began from.';
+
+create function godwit.erase(
+    relation regclass,
+    id text
+) returns jsonb
+    language sql
+    volatile
+    as $$ select godwit._erase(relation, id) $$;
+comment on function godwit.erase is
+    'Removes what a record ever said, for good, and leaves a tombstone that makes peers do the same.';
+
+create function godwit.stream_status()
+    returns table (last_sequence bigint, horizon bigint, holds_at bigint, pid integer, prepared text,
+                   role name, application text, client inet, state text, since timestamptz, seconds double precision)
+    language sql
+    volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+        with held as (
+            select l.pid, l.virtualtransaction, ((l.classid::int8 << 32) | l.objid::int8) & 9007199254740991 as holds_at
+              from pg_locks l
+             where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+               and l.database = (select oid from pg_database where datname = current_database())
+               and ((l.classid::int8 << 32) | l.objid::int8) >> 53 = 375),
+        holders as (
+            select h.holds_at, h.pid, p.gid as prepared, coalesce(a.usename, p.owner) as role,
+                   a.application_name as application, a.client_addr as client,
+                   coalesce(a.state, 'prepared') as state, coalesce(a.xact_start, p.prepared) as since
+              from held h
+              left join pg_stat_activity a on a.pid = h.pid
+              left join pg_prepared_xacts p
+                on h.pid is null and p.transaction::text = split_part(h.virtualtransaction, '/', 2))
+        select s.last, s.horizon, h.holds_at, h.pid, h.prepared, h.role, h.application, h.client, h.state, h.since,
+               extract(epoch from clock_timestamp() - h.since)::double precision
+          from (select godwit._last_sequence() as last, godwit._horizon() as horizon) s
+          left join holders h on true
+         order by h.holds_at, h.since
+    $$;
+comment on function godwit.stream_status is
+    'How far the change stream is shown, and who holds it back: a backend, or a prepared transaction.';
