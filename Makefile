@@ -23,6 +23,9 @@ regress: ## the SQL tests
 isolation: ## the tests with two or three sessions
 	@scripts/test.sh install isolation
 
+ops: ## the tests of dumps, standbys and upgrades
+	@scripts/test.sh install ops
+
 e2e: ## the tests through HTTP
 	@scripts/test.sh install e2e
 
@@ -38,4 +41,4 @@ install: ## build the extension and the gateway, install the extension
 clean: ## remove what was built and the private clusters
 	@rm -rf target
 
-.PHONY: help run demo test check regress isolation e2e bench setup install clean
+.PHONY: help run demo test check regress isolation ops e2e bench setup install clean

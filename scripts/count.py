@@ -12,6 +12,8 @@ elif suite in ("regress", "isolation"):
     ok = len(re.findall(r"(?:^ok \d+|\.\.\. ok\b)", log, re.M))
     bad = len(re.findall(r"(?:^not ok \d+|\.\.\. FAILED\b)", log, re.M))
     print(f"{ok} passed, {bad} failed")
+elif suite == "ops":
+    print(f"{len(re.findall(r'^ok ', log, re.M))} passed, {len(re.findall(r'^FAILED', log, re.M))} failed")
 else:
     counted = [line for line in log.splitlines() if re.match(r"^(vectors|pouchdb|docs|demo): ", line)]
     print(counted[-1] if counted else "")

@@ -67,6 +67,12 @@ run_pouchdb() {
     cargo run --quiet --release -p revision --example trees > "$LOCAL/trees.jsonl" || return 1
     node tests/pouchdb/check.mjs "$LOCAL/trees.jsonl"
 }
+run_ops() {
+    local test
+    for test in tests/ops/{dump,standby,upgrade}.sh; do
+        "$test" || return 1
+    done
+}
 run_e2e() {
     . "$here/stack.sh"
     stack_start e2e || return 1
@@ -91,6 +97,7 @@ suite pouchdb run_pouchdb
 suite install "$here/install.sh"
 suite regress run_regress
 suite isolation run_isolation
+suite ops run_ops
 suite e2e run_e2e
 suite demo run_demo
 suite docs run_docs

@@ -51,6 +51,9 @@ create sequence godwit.change_sequence as bigint maxvalue 9007199254740991;
 -- Which incarnation the numbers are of, as a hash. A sequence, for it is never rolled back.
 create sequence godwit.incarnation_mark as bigint;
 
+-- How far the primary has let its readers go: its standbys' readers go as far.
+create sequence godwit.horizon as bigint minvalue 0 start 0 maxvalue 9007199254740991;
+
 create table godwit.incarnation (
     number bigint generated always as identity primary key,
     system_identifier bigint not null,

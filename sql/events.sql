@@ -80,7 +80,8 @@ create function godwit._follow_ddl(renamed_from text, renamed_to text, harmless 
 declare
     t record;
 begin
-    if current_setting('godwit.altering', true) = 'on' then
+    -- A dump holds what the twin has; two jobs of pg_restore would get into each other's way.
+    if current_setting('godwit.altering', true) = 'on' or current_setting('application_name') = 'pg_restore' then
         return;
     end if;
     -- While a dump is restored the catalog is there before keys and triggers are.
@@ -114,10 +115,38 @@ begin
 end
 $$;
 
+-- With DROP EXTENSION … CASCADE tables and twins stay, as plain tables; revisions become texts.
+create function godwit._before_drop() returns event_trigger
+    language c
+    security definer
+    set search_path = pg_catalog, godwit, pg_temp
+    as 'MODULE_PATHNAME', 'godwit_before_drop';
+
+create function godwit._release_all() returns void
+    language plpgsql
+    set search_path = pg_catalog, godwit, pg_temp
+    set godwit.altering = 'on'
+    as $$
+declare
+    t record;
+begin
+    for t in select relation, twin from godwit.tracked order by 1 loop
+        perform godwit._release(t.relation, t.twin);
+        execute format('alter table %s alter column _by drop default, alter column _seq drop default,
+                            alter column _rev type text using _rev::text,
+                            alter column _prev type text using _prev::text', t.twin);
+    end loop;
+    delete from godwit.tracked;
+end
+$$;
+
+create event trigger godwit_before_drop on ddl_command_start when tag in ('DROP EXTENSION')
+    execute function godwit._before_drop();
 create event trigger godwit_after_drop on sql_drop
     execute function godwit._after_drop();
 create event trigger godwit_after_ddl on ddl_command_end
     when tag in ('CREATE TABLE', 'ALTER TABLE', 'GRANT', 'REVOKE')
     execute function godwit._after_ddl();
 
-revoke execute on function godwit._after_drop(), godwit._after_ddl() from public;
+revoke execute on function godwit._before_drop(), godwit._after_drop(), godwit._after_ddl(),
+    godwit._release_all() from public;

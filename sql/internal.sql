@@ -97,6 +97,8 @@ create function godwit._remember(relation oid, twin oid, metadata jsonb) returns
     language c volatile strict as 'MODULE_PATHNAME', '_remember_wrapper';
 create function godwit._invalidate(relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_invalidate_wrapper';
+create function godwit._list_conflicts(relation oid) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_list_conflicts_wrapper';
 create function godwit._annotate(relation oid, metadata jsonb) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_annotate_wrapper';
 create function godwit._forget(relation oid) returns void

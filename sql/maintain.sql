@@ -123,8 +123,10 @@ create function godwit.stream_status()
                    coalesce(a.state, 'prepared') as state, coalesce(a.xact_start, p.prepared) as since
               from held h
               left join pg_stat_activity a on a.pid = h.pid
-              left join pg_prepared_xacts p
-                on h.pid is null and p.transaction::text = split_part(h.virtualtransaction, '/', 2))
+              left join pg_locks x
+                on h.pid is null and x.pid is null and x.locktype = 'transactionid'
+               and x.virtualtransaction = h.virtualtransaction
+              left join pg_prepared_xacts p on p.transaction = x.transactionid)
         select s.last, s.horizon, h.holds_at, h.pid, h.prepared, h.role, h.application, h.client, h.state, h.since,
                extract(epoch from clock_timestamp() - h.since)::double precision
           from (select godwit._last_sequence() as last, godwit._horizon() as horizon) s

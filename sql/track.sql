@@ -90,6 +90,9 @@ begin
             using errcode = 'name_too_long',
                   detail = 'Its twin adds "_history", and a name has at most 63 bytes.';
     end if;
+    if godwit._is_left_over(relation) then
+        return;
+    end if;
     if to_regclass(format('%I.%I', schema_name, t.relname || '_history')) is not null then
         raise exception '%.% exists already', quote_ident(schema_name),
                 quote_ident(t.relname || '_history')
@@ -128,6 +131,65 @@ create function godwit._id_expression(relation regclass, row_name text) returns 
          where i.indrelid = relation and i.indisprimary
     $$;
 
+-- Whether table and twin were tracked elsewhere: restored by themselves from a dump.
+create function godwit._is_left_over(relation regclass) returns boolean
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select exists (select from pg_attribute a where a.attrelid = relation and a.attname = '_rev'
+                          and a.atttypid = 'godwit.revision'::regtype)
+           and (select count(*) = 9
+                  from pg_class c
+                  join pg_class w on w.relnamespace = c.relnamespace and w.relname = c.relname || '_history'
+                  join pg_attribute a on a.attrelid = w.oid
+                  join (values ('_id', 'text'::regtype), ('_rev', 'godwit.revision'::regtype),
+                               ('_prev', 'godwit.revision'), ('_deleted', 'boolean'), ('_seq', 'bigint'),
+                               ('_at', 'timestamptz'), ('_by', 'text'), ('_stub', 'boolean'),
+                               ('_extra', 'jsonb')) o(name, type)
+                    on o.name = a.attname and o.type = a.atttypid
+                 where c.oid = relation and w.relkind = 'r' and w.relowner = c.relowner)
+    $$;
+
+-- Takes table and twin as they are. The numbers are those of another change stream: readers of this
+-- one would have gone past them.
+create function godwit._adopt(relation regclass, metadata jsonb) returns regclass
+    language plpgsql
+    set search_path = pg_catalog, godwit, pg_temp
+    as $$
+declare
+    twin regclass;
+    trigger record;
+    broken record;
+begin
+    select w.oid into twin
+      from pg_class c join pg_class w
+        on w.relnamespace = c.relnamespace and w.relname = c.relname || '_history'
+     where c.oid = relation;
+    execute format('lock table %s in access exclusive mode', twin);
+    for trigger in select tgname as name, tgrelid::regclass as of from pg_trigger
+                    where tgrelid in (relation, twin) and not tgisinternal and tgname ~ '^[~!]?godwit_'
+    loop
+        execute format('drop trigger %I on %s', trigger.name, trigger.of);
+    end loop;
+    execute format('drop policy if exists godwit on %s', twin);
+    perform godwit._remember(relation, twin, metadata);
+    execute format('update %1$s h set _seq = n.number
+                      from (select o._id, o._rev, godwit._next_sequence() as number
+                              from (select _id, _rev from %1$s where _seq is not null order by _seq) o) n
+                     where h._id = n._id and h._rev operator(godwit.=) n._rev', twin);
+    for broken in select * from godwit.verify(relation) where problem <> 'its conflict is not listed' limit 1 loop
+        raise exception 'the history in % can''t be taken over: record %, revision %: %',
+                twin, broken.id, broken.revision, broken.problem
+            using errcode = 'data_corrupted',
+                  detail = 'What ALTER TABLE changed is kept in the catalog, which a dump of one table leaves out.',
+                  hint = 'Restore the whole database, or drop the twin and the column _rev and track the table anew.';
+    end loop;
+    perform godwit._list_conflicts(relation);
+    return twin;
+end
+$$;
+
 create function godwit.track(
     relation regclass,
     metadata jsonb default '{}'
@@ -150,6 +212,11 @@ begin
     perform godwit._check_trackable(relation);
     if jsonb_typeof(metadata) <> 'object' then
         raise exception 'metadata is a JSON object' using errcode = 'invalid_parameter_value';
+    end if;
+    if godwit._is_left_over(relation) then
+        twin := godwit._adopt(relation, metadata);
+        perform godwit._finish(relation, twin);
+        return twin;
     end if;
     select format('%I.%I', n.nspname, c.relname || '_history'), c.relowner into twin_name, owner
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
@@ -193,16 +260,26 @@ begin
         'History twin of ' || relation || ': every revision of every record. Kept by godwit.');
 
     perform godwit._remember(relation, twin, metadata);
-    perform godwit._create_triggers(relation, twin);
-    execute format('create policy godwit on %s for select using (godwit._sees(%I.*))', twin,
-                   (select relname from pg_class where oid = twin));
     execute format('alter table %s owner to %I', twin, pg_get_userbyid(owner));
-    perform godwit._follow(relation);
+    perform godwit._finish(relation, twin);
     return twin;
 end
 $$;
 comment on function godwit.track is
     'Gives an existing table its history twin; the app goes on with plain SQL. Locks and rewrites it once.';
+
+-- The last steps, once table and twin are in the catalog.
+create function godwit._finish(relation regclass, twin regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, godwit, pg_temp
+    as $$
+begin
+    perform godwit._create_triggers(relation, twin);
+    execute format('create policy godwit on %s for select using (godwit._sees(%I.*))', twin,
+                   (select relname from pg_class where oid = twin));
+    perform godwit._follow(relation);
+end
+$$;
 
 create function godwit._base_type(type oid) returns oid
     language sql
@@ -264,7 +341,6 @@ create function godwit.untrack(
     as $$
 declare
     twin regclass;
-    name text;
 begin
     select t.twin into twin from godwit.tracked t where t.relation = untrack.relation;
     if not found then
@@ -272,6 +348,26 @@ begin
     end if;
     execute format('lock table %s, %s in access exclusive mode', relation, twin);
     perform godwit._forget(relation);
+    perform godwit._release(relation, twin);
+    if drop_history then
+        execute format('drop table %s', twin);
+    else
+        raise notice 'the history stays in %, as a plain table', twin;
+    end if;
+end
+$$;
+comment on function godwit.untrack is
+    'Takes triggers and _rev off a table again. The twin stays as a plain table, or goes.';
+
+-- Takes off a table and its twin what makes them more than tables.
+create function godwit._release(relation regclass, twin regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    set godwit.altering = 'on'
+    as $$
+declare
+    name text;
+begin
     for name in select tgname from pg_trigger where tgrelid = relation and not tgisinternal
                    and tgname in ('~godwit_stamp', '!godwit_insert', '!godwit_update',
                                   '!godwit_delete', '!godwit_truncate', '!godwit_replay')
@@ -279,18 +375,11 @@ begin
         execute format('drop trigger %I on %s', name, relation);
     end loop;
     execute format('alter table %s drop column _rev', relation);
-    if drop_history then
-        execute format('drop table %s', twin);
-    else
-        execute format('drop trigger godwit_reconcile_insert on %s', twin);
-        execute format('drop trigger godwit_reconcile_update on %s', twin);
-        execute format('drop policy godwit on %s', twin);
-        raise notice 'the history stays in %, as a plain table', twin;
-    end if;
+    execute format('drop trigger godwit_reconcile_insert on %s', twin);
+    execute format('drop trigger godwit_reconcile_update on %s', twin);
+    execute format('drop policy godwit on %s', twin);
 end
 $$;
-comment on function godwit.untrack is
-    'Takes triggers and _rev off a table again. The twin stays as a plain table, or goes.';
 
 create function godwit.create_table(
     name text,

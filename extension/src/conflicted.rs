@@ -5,11 +5,16 @@
 //! beside another added one. So the twin is not searched: a record whose added revisions continue
 //! what was shown costs nothing. What plain SQL writes never adds a leaf to a record that has one.
 
+use pgrx::pg_sys;
+use pgrx::prelude::*;
 use revision::RevisionId;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalog;
+use crate::error::OrReport;
 use crate::rejected::catalog_owner;
 use crate::role;
+use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin::{self, Revision};
@@ -37,7 +42,7 @@ pub fn note(shape: &Shape, ids: &[String], added: &[&Revision], shown: &[(String
 }
 
 /// Whether a record is listed.
-pub fn is_listed(relation: pgrx::pg_sys::Oid, id: &str) -> bool {
+pub fn is_listed(relation: pg_sys::Oid, id: &str) -> bool {
     let sql = "select 1 from godwit.conflicted where relation = $1 and record_id = $2";
     let args = [spi::oid(relation), spi::text(id)];
     role::as_owner(catalog_owner(), || spi::run(sql, &args)) > 0
@@ -62,6 +67,10 @@ fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
     ];
     let ids: Vec<String> =
         role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.need(1)));
+    list(shape, &ids);
+}
+
+fn list(shape: &Shape, ids: &[String]) {
     if ids.is_empty() {
         return;
     }
@@ -70,6 +79,22 @@ fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
                on conflict (relation, record_id) do update set record_id = excluded.record_id";
     let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}
+
+/// Lists every record of a table that has conflicts.
+#[pg_extern(sql = false)]
+fn _list_conflicts(relation: pg_sys::Oid) {
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let shape = Shape::of(relation).or_report();
+    catalog::require_owner(&[relation]).or_report();
+    let sql = format!(
+        "select h._id from {twin} h where not h._deleted and {is_leaf}
+          group by h._id having count(*) > 1",
+        twin = shape.twin,
+        is_leaf = twin::is_leaf(&shape, "h"),
+    );
+    let ids: Vec<String> = role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.need(1)));
+    list(&shape, &ids);
 }
 
 /// Which of these records are listed; they are locked.

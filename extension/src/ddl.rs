@@ -1,5 +1,5 @@
-//! In charge of what a DDL statement's own text tells: the event trigger at its end reads the parse
-//! tree, and hands on to `godwit._follow_ddl` (sql/events.sql).
+//! In charge of what a DDL statement's own text tells: the event triggers read its parse tree, and
+//! hand on to `godwit._follow_ddl` and `godwit._release_all` (sql/events.sql).
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -37,14 +37,8 @@ struct Statement {
 #[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn godwit_after_ddl(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: Postgres hands every function its call information; the node's tag is checked.
-    let statement = unsafe {
-        let context = (*call).context;
-        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
-            Error::BadArgument("this function runs as an event trigger only".into()).report()
-        }
-        Statement::read((*context.cast::<pg_sys::EventTriggerData>()).parsetree)
-    };
+    // SAFETY: Postgres calls it.
+    let statement = unsafe { Statement::read(tree(call)) };
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let (from, to) = statement.renamed.unzip();
     let args = [
@@ -60,6 +54,56 @@ unsafe extern "C-unwind" fn godwit_after_ddl(call: pg_sys::FunctionCallInfo) -> 
 extern "C" fn pg_finfo_godwit_after_ddl() -> &'static pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn godwit_before_drop(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: as above.
+    if unsafe { drops_us(tree(call)) } {
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        spi::run("select godwit._release_all()", &[]);
+    }
+    pg_sys::Datum::from(0)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_godwit_before_drop() -> &'static pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+/// Whether the statement is DROP EXTENSION godwit CASCADE.
+///
+/// # Safety
+/// The node must be a statement's parse tree, or null.
+unsafe fn drops_us(tree: *mut pg_sys::Node) -> bool {
+    // SAFETY: a node is of the type that its tag says; an extension is named by a String node.
+    unsafe {
+        if tree.is_null() || (*tree).type_ != pg_sys::NodeTag::T_DropStmt {
+            return false;
+        }
+        let statement = &*tree.cast::<pg_sys::DropStmt>();
+        let names = pgrx::PgList::<pg_sys::String>::from_pg(statement.objects);
+        statement.removeType == pg_sys::ObjectType::OBJECT_EXTENSION
+            && statement.behavior == pg_sys::DropBehavior::DROP_CASCADE
+            && names.iter_ptr().any(|name| text((*name).sval).as_deref() == Some("godwit"))
+    }
+}
+
+/// The parse tree of the statement that an event trigger is called for.
+///
+/// # Safety
+/// The call must be one that Postgres made.
+unsafe fn tree(call: pg_sys::FunctionCallInfo) -> *mut pg_sys::Node {
+    // SAFETY: Postgres hands every function its call information; the node's tag is checked.
+    unsafe {
+        let context = (*call).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+            Error::BadArgument("this function runs as an event trigger only".into()).report()
+        }
+        (*context.cast::<pg_sys::EventTriggerData>()).parsetree
+    }
 }
 
 impl Statement {

@@ -33,8 +33,6 @@ pub enum Error {
     NotShown { table: String, id: String },
     /// The caller may not do this.
     Forbidden(String),
-    /// Not possible here.
-    NotSupported(String),
     /// A bug of ours, or a catalog that somebody changed by hand.
     Internal(String),
 }
@@ -58,7 +56,6 @@ impl Error {
             Error::OtherBody { .. } => Code::ERRCODE_UNIQUE_VIOLATION,
             Error::NotShown { .. } => Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
             Error::Forbidden(_) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Error::NotSupported(_) => Code::ERRCODE_FEATURE_NOT_SUPPORTED,
             Error::Internal(_) => Code::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -98,7 +95,6 @@ impl Error {
             Error::BadRecord(reason)
             | Error::BadArgument(reason)
             | Error::Forbidden(reason)
-            | Error::NotSupported(reason)
             | Error::Internal(reason) => reason.clone(),
         }
     }

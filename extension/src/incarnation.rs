@@ -100,7 +100,7 @@ pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
     unsafe { direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[sequence.into_datum()]) }
 }
 
-fn set_value(sequence: pg_sys::Oid, value: i64) {
+pub fn set_value(sequence: pg_sys::Oid, value: i64) {
     let args = [sequence.into_datum(), value.into_datum()];
     // SAFETY: the built-in function with its two arguments.
     unsafe { direct_function_call::<i64>(pg_sys::setval_oid, &args) };

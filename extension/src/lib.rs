@@ -23,6 +23,7 @@ mod expected;
 mod graft;
 mod history;
 mod incarnation;
+mod published;
 mod reconcile;
 mod sequence;
 mod stamp;

@@ -11,6 +11,9 @@
 //! - a writer whose lock is gone has committed, and the snapshot, being later, sees it;
 //! - a prepared transaction keeps its locks without a backend;
 //! - a savepoint that is rolled back takes its lock with it, and the next number locks again.
+//!
+//! A hot standby sees no locks. There a reader goes as far as the primary has written that its own
+//! readers may go: that stands in the WAL behind the commits it covers (`published.rs`).
 
 use pgrx::pg_sys;
 use pgrx::{direct_function_call, prelude::*};
@@ -19,6 +22,7 @@ use std::ffi::CStr;
 
 use crate::error::Error;
 use crate::incarnation;
+use crate::published;
 use crate::role;
 use crate::settings::Settings;
 use crate::spi;
@@ -50,6 +54,7 @@ fn _next_sequence() -> i64 {
         INCARNATION_KNOWN.set(true);
     }
     if !LOCK.get().is_some_and(is_held) {
+        published::by_writer(owner);
         let key = LOCK_SPACE | last_value(sequence, owner);
         let args = [key.into_datum()];
         // SAFETY: the built-in function with its one argument.
@@ -142,14 +147,18 @@ fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
 
 /// How far a reader may go now: everything up to here has committed or never will.
 pub fn horizon() -> i64 {
+    let (_, owner) = sequence();
     // SAFETY: reads a flag in shared memory.
     if unsafe { pg_sys::RecoveryInProgress() } {
-        Error::NotSupported(
-            "the change stream is read on the primary: a standby can't see who is still writing"
-                .into(),
-        )
-        .report()
+        return published::horizon(owner);
     }
+    let horizon = settled();
+    published::by_reader(owner, horizon);
+    horizon
+}
+
+/// The horizon on a primary.
+pub fn settled() -> i64 {
     let (sequence, owner) = sequence();
     let last = last_value(sequence, owner);
     let sql = "select least($1, min(((classid::int8 << 32) | objid::int8) & $2))
@@ -164,6 +173,7 @@ pub fn horizon() -> i64 {
 
 #[pg_extern(sql = false)]
 fn _last_sequence() -> i64 {
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let (sequence, owner) = sequence();
     last_value(sequence, owner)
 }
@@ -177,6 +187,10 @@ fn _horizon() -> i64 {
 /// Waits until everything that a snapshot taken before can have seen is on disk: with
 /// `synchronous_commit = off` a crash could take back what a reader was shown.
 pub fn flush() {
+    // SAFETY: reads a flag in shared memory. What a standby has received is on the primary's disk.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return;
+    }
     // SAFETY: flushing up to the insert position is what a commit does. A position just behind a
     // page's header has nothing on that page yet: what is written ends where the page begins.
     unsafe {

@@ -1,0 +1,83 @@
+//! In charge of the horizon that a primary writes for its standbys: a sequence, for setval is in the
+//! WAL at once, behind every commit that the horizon covers.
+//!
+//! Readers and writers on the primary write it as they go, at most once a second each, so that it
+//! costs a busy database nothing to speak of. Where nobody reads or writes any more the last
+//! changes wait: whoever watches over a standby calls `godwit.last_sequence()` on the primary.
+
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+use crate::error::Error;
+use crate::incarnation;
+use crate::role;
+use crate::sequence;
+use crate::settings::Settings;
+use crate::spi;
+
+/// In microseconds.
+const INTERVAL_MIN: i64 = 1_000_000;
+
+thread_local! {
+    static LAST: Cell<i64> = const { Cell::new(i64::MIN) };
+    static SEQUENCE: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
+}
+
+/// How far a reader on a standby may go.
+pub fn horizon(owner: pg_sys::Oid) -> i64 {
+    let sequence = sequence();
+    role::as_owner(owner, || incarnation::last_value(sequence).unwrap_or(0))
+}
+
+/// A reader has found this horizon.
+pub fn by_reader(owner: pg_sys::Oid, horizon: i64) {
+    if is_due() {
+        write(owner, horizon);
+    }
+}
+
+/// A writer looks for the horizon before its first number.
+pub fn by_writer(owner: pg_sys::Oid) {
+    if is_due() {
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        write(owner, sequence::settled());
+    }
+}
+
+fn is_due() -> bool {
+    // SAFETY: reads the clock and the transaction's own flag.
+    let (now, read_only) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::XactReadOnly) };
+    if read_only || now < LAST.get().saturating_add(INTERVAL_MIN) {
+        return false;
+    }
+    LAST.set(now);
+    true
+}
+
+fn write(owner: pg_sys::Oid, horizon: i64) {
+    let sequence = sequence();
+    role::as_owner(owner, || {
+        if incarnation::last_value(sequence).unwrap_or(0) < horizon {
+            incarnation::set_value(sequence, horizon);
+        }
+    });
+}
+
+fn sequence() -> pg_sys::Oid {
+    if let Some(sequence) = SEQUENCE.get() {
+        // SAFETY: a cached catalog look-up.
+        if !unsafe { pg_sys::get_rel_name(sequence) }.is_null() {
+            return sequence;
+        }
+    }
+    let sql = "select c.oid from pg_catalog.pg_class c
+                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                where n.nspname = 'godwit' and c.relname = 'horizon'";
+    let _settings = Settings::path(c"pg_catalog, pg_temp");
+    let found = spi::rows(sql, &[], |row| row.need(1));
+    let Some(found) = found.first().copied() else {
+        Error::Internal("godwit.horizon is not there".into()).report()
+    };
+    SEQUENCE.set(Some(found));
+    found
+}
