@@ -55,7 +55,8 @@ run_isolation() {
     local specs
     specs=$(cd tests/isolation/specs && ls ./*.spec | sed 's|^\./||; s|\.spec$||' | sort)
     # shellcheck disable=SC2086
-    "$(dirname "$("$PG_CONFIG" --pgxs)")/../test/isolation/pg_isolation_regress" --inputdir=tests/isolation \
+    # A step that waits for what can't come any more fails within this many seconds.
+    PGISOLATIONTIMEOUT=60 "$(dirname "$("$PG_CONFIG" --pgxs)")/../test/isolation/pg_isolation_regress" --inputdir=tests/isolation \
         --outputdir="$LOCAL/isolation" --bindir="$PG_BIN" --host=127.0.0.1 --port="$PGPORT" --user=postgres \
         --load-extension=godwit --dbname=isolation $specs
     local code=$?
