@@ -163,7 +163,7 @@ begin
             using errcode = 'duplicate_column';
     end if;
     if not exists (select from pg_attribute a where a.attrelid = relation and a.attname = '_rev'
-                      and a.atttypid = 'godwit.revision'::regtype and a.attnotnull) then
+                      and a.atttypid = 'godwit.revision'::regtype) then
         raise exception '% is tracked: its column _rev must stay as it is', relation
             using errcode = 'dependent_objects_still_exist', hint = 'godwit.untrack() takes it away.';
     end if;

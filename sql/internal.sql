@@ -72,6 +72,9 @@ create function godwit._erase(relation oid, id text) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_erase_wrapper';
 create function godwit._last_sequence() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_last_sequence_wrapper';
+create function godwit._backfill(relation oid, block bigint, rows integer)
+    returns table (next bigint, stamped bigint)
+    language c volatile strict as 'MODULE_PATHNAME', '_backfill_wrapper';
 create function godwit._begin_job(job text, relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_begin_job_wrapper';
 create function godwit._report_job(job text, relation oid, done bigint) returns void

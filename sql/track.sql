@@ -220,14 +220,48 @@ begin
     end if;
     select format('%I.%I', n.nspname, c.relname || '_history'), c.relowner into twin_name, owner
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
+    select b.columns, b.body, b.names into columns, body, names from godwit._body_of(relation) b;
+    twin := godwit._create_twin(relation, twin_name, columns);
+
+    -- One rewrite of the table, and no trigger of the app's sees it.
+    execute format('alter table %s add column _rev godwit.revision', relation);
+    execute format(
+        'alter table %s alter column _rev type godwit.revision
+             using godwit._first_revision(%s, %L::text[], row(%s)), alter column _rev set not null',
+        relation, replace(godwit._id_expression(relation, '@'), '@.', ''), names,
+        ltrim(body, ', '));
+    execute format('insert into %s (_id, _rev%s) select %s, t._rev%s from %s t', twin, body,
+        godwit._id_expression(relation, 't'), replace(body, ', ', ', t.'), relation);
+    perform godwit._create_indexes(relation, twin);
+    perform godwit._remember(relation, twin, metadata);
+    execute format('alter table %s owner to %I', twin, pg_get_userbyid(owner));
+    perform godwit._finish(relation, twin);
+    return twin;
+end
+$$;
+comment on function godwit.track is
+    'Gives an existing table its history twin; the app goes on with plain SQL. Locks and rewrites it once.';
+
+-- The twin's columns for a table's attributes: with their types, as a list, as names.
+create function godwit._body_of(relation regclass, out columns text, out body text, out names text[])
+    language sql
+    stable
+    set search_path = pg_catalog, godwit, pg_temp
+    as $$
     select coalesce(string_agg(format(', %I %s', a.attname, godwit._twin_type(a.atttypid, a.atttypmod)), ''
                order by a.attnum), ''),
            coalesce(string_agg(format(', %I', a.attname), '' order by a.attnum), ''),
            coalesce(array_agg(a.attname::text order by a.attnum), '{}')
-      into columns, body, names
       from pg_attribute a
-     where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
-       and a.attgenerated = '' and a.attname <> '_id';
+     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+       and a.attgenerated = '' and a.attname <> '_id'
+    $$;
+
+create function godwit._create_twin(relation regclass, twin_name text, columns text) returns regclass
+    language plpgsql
+    set search_path = pg_catalog, godwit, pg_temp
+    as $$
+begin
     execute format(
         'create table %s (
              _id text collate "C" not null,
@@ -243,30 +277,21 @@ begin
              primary key (_id, _rev),
              constraint body_or_stub check (_stub or _seq is not null)
          )', twin_name, columns);
-    twin := twin_name::regclass;
+    return twin_name::regclass;
+end
+$$;
 
-    -- One rewrite of the table, and no trigger of the app's sees it.
-    execute format('alter table %s add column _rev godwit.revision', relation);
-    execute format(
-        'alter table %s alter column _rev type godwit.revision
-             using godwit._first_revision(%s, %L::text[], row(%s)), alter column _rev set not null',
-        relation, replace(godwit._id_expression(relation, '@'), '@.', ''), names,
-        ltrim(body, ', '));
-    execute format('insert into %s (_id, _rev%s) select %s, t._rev%s from %s t', twin, body,
-        godwit._id_expression(relation, 't'), replace(body, ', ', ', t.'), relation);
+create function godwit._create_indexes(relation regclass, twin regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, godwit, pg_temp
+    as $$
+begin
     execute format('create index on %s (_seq)', twin);
     execute format('create index on %s (_id, _rev) where _extra is not null', twin);
     execute format('comment on table %s is %L', twin,
         'History twin of ' || relation || ': every revision of every record. Kept by godwit.');
-
-    perform godwit._remember(relation, twin, metadata);
-    execute format('alter table %s owner to %I', twin, pg_get_userbyid(owner));
-    perform godwit._finish(relation, twin);
-    return twin;
 end
 $$;
-comment on function godwit.track is
-    'Gives an existing table its history twin; the app goes on with plain SQL. Locks and rewrites it once.';
 
 -- The last steps, once table and twin are in the catalog.
 create function godwit._finish(relation regclass, twin regclass) returns void
@@ -278,6 +303,94 @@ begin
     execute format('create policy godwit on %s for select using (godwit._sees(%I.*))', twin,
                    (select relname from pg_class where oid = twin));
     perform godwit._follow(relation);
+end
+$$;
+
+-- Tracks a table while the app goes on: nothing is locked for longer than a moment. Rows that are there
+-- get their first revision batch by batch; whoever edits one before its turn gives it one.
+create procedure godwit.track_online(
+    relation regclass,
+    metadata jsonb default '{}',
+    batch integer default 10000
+)
+    language plpgsql
+    as $$
+declare
+    block bigint := 0;
+    blocks bigint;
+    stamped bigint;
+begin
+    if batch is null or batch not between 1 and 1000000 then
+        raise exception 'batch is 1 to 1000000 rows' using errcode = 'invalid_parameter_value';
+    end if;
+    if godwit._begin_online(relation, metadata) then
+        commit;
+    end if;
+    perform godwit._begin_job('track_online', relation);
+    commit;
+    select b.blocks into blocks from godwit._blocks(relation) b;
+    while block < blocks loop
+        select b.next, b.stamped into block, stamped from godwit._backfill(relation, block, batch) b;
+        perform godwit._report_job('track_online', relation, stamped);
+        commit;
+    end loop;
+    perform godwit._end_online(relation);
+    commit;
+end
+$$;
+comment on procedure godwit.track_online is
+    'Tracks a large table without a long lock, in batches; can be called again where it was interrupted.';
+
+-- True if it has begun now, false if it goes on.
+create function godwit._begin_online(relation regclass, metadata jsonb) returns boolean
+    language plpgsql
+    set search_path = pg_catalog, godwit, pg_temp
+    set godwit.altering = 'on'
+    as $$
+declare
+    twin_name text;
+    owner oid;
+    twin regclass;
+begin
+    if exists (select from godwit.tracked t where t.relation = _begin_online.relation) then
+        if exists (select from pg_attribute a where a.attrelid = relation and a.attname = '_rev' and not a.attnotnull) then
+            return false;
+        end if;
+        raise exception '% is tracked already', relation using errcode = 'duplicate_object';
+    end if;
+    execute format('lock table %s in access exclusive mode', relation);
+    perform godwit._check_trackable(relation);
+    if jsonb_typeof(metadata) <> 'object' then
+        raise exception 'metadata is a JSON object' using errcode = 'invalid_parameter_value';
+    end if;
+    select format('%I.%I', n.nspname, c.relname || '_history'), c.relowner into twin_name, owner
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
+    twin := godwit._create_twin(relation, twin_name, (select b.columns from godwit._body_of(relation) b));
+    perform godwit._create_indexes(relation, twin);
+    execute format('alter table %s add column _rev godwit.revision', relation);
+    perform godwit._remember(relation, twin, metadata);
+    execute format('alter table %s owner to %I', twin, pg_get_userbyid(owner));
+    perform godwit._finish(relation, twin);
+    return true;
+end
+$$;
+
+create function godwit._blocks(relation regclass, out blocks bigint)
+    language sql
+    volatile
+    set search_path = pg_catalog, pg_temp
+    as $$ select pg_relation_size(relation) / current_setting('block_size')::bigint $$;
+
+-- Checked while writers go on; then the lock is held for a moment.
+create function godwit._end_online(relation regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, godwit, pg_temp
+    set godwit.altering = 'on'
+    as $$
+begin
+    execute format('alter table %s alter column _rev set not null', relation);
+    perform godwit._end_job('track_online', relation);
+    perform godwit._invalidate(relation);
 end
 $$;
 

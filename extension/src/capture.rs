@@ -140,7 +140,7 @@ fn parent_of_row(shape: &Shape, row: &str) -> String {
 /// Adds the old rows' revisions that an outer statement has made and not kept yet.
 fn catch_up(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     let sql = format!(
-        "select {row} from godwit_old o where not exists (
+        "select {row} from godwit_old o where o._rev is not null and not exists (
                 select from {twin} h where h._id = {id} and h._rev = o._rev and not h._stub)",
         row = shape.whole_row("o"),
         twin = shape.twin,
@@ -212,7 +212,8 @@ fn one_row(shape: &Shape, trigger: *mut pg_sys::TriggerData, event: Event) {
             _ => (Some(first), second),
         }
     };
-    let before = old.as_ref().map(|cells| of_cells(shape, cells));
+    let has_revision = |cells: &&Cells| cells.revision_at(shape.revision_number).is_some();
+    let before = old.as_ref().filter(has_revision).map(|cells| of_cells(shape, cells));
     if let Some(cells) = &new {
         let (id, revision, attributes) = of_cells(shape, cells);
         if !history::has_body(shape, &id, &revision) {

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, JsonB};
 use revision::{Attributes, RevisionId, Value};
+use std::cell::Cell;
 
 use crate::capture;
 use crate::codec::Codec;
@@ -35,7 +36,26 @@ fn _first_revision(id: &str, names: Vec<String>, body: AnyElement) -> Vec<u8> {
     }
     let values = members(&body).into_iter().map(|(_, value)| value);
     let attributes: Attributes = names.into_iter().zip(values).collect();
+    say_how_far();
     RevisionId::of(id, None, false, &attributes).to_sortable()
+}
+
+thread_local! {
+    /// Rows hashed in this transaction, and which transaction that is.
+    static HASHED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// `godwit.track` hashes every row of a table in one statement: it says how far it is.
+fn say_how_far() {
+    const EACH: u64 = 250_000;
+    // SAFETY: reads the transaction's own state.
+    let transaction = unsafe { pg_sys::GetTopTransactionIdIfAny() };
+    let (of, rows) = HASHED.get();
+    let rows = if of == transaction.into_inner() { rows + 1 } else { 1 };
+    HASHED.set((transaction.into_inner(), rows));
+    if rows % EACH == 0 {
+        notice!("{rows} rows hashed");
+    }
 }
 
 /// The revision that deletes a record after `previous`.

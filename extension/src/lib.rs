@@ -32,6 +32,7 @@ mod twin;
 
 // What callers ask for.
 mod as_of;
+mod backfill;
 mod catalog;
 mod changes;
 mod conflicts;

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use revision::{Attributes, RevisionId};
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::backfill;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
@@ -80,6 +81,10 @@ pub fn reconcile(shape: &Shape, ids: &[String], added: &[&Revision]) {
 /// Locks the rows that these records have in the table, in the order of their ids; returns what
 /// the rows show.
 pub fn lock(shape: &Shape, ids: &[String]) -> Vec<(String, RevisionId)> {
+    if !shape.is_complete {
+        let rows = format!("exists (select from {} where {})", keys(shape), same_key(shape));
+        backfill::touch_with(shape, &rows, &key_args(shape, ids));
+    }
     let sql = format!(
         "select k.id, t._rev from {keys} join {table} t on {same} order by k.id for update of t",
         keys = keys(shape),

@@ -30,7 +30,19 @@ impl Settings {
         Self::with(&[(c"search_path", path)])
     }
 
+    /// The app's own triggers keep still; ours don't.
+    pub fn replica() -> Self {
+        Self::with_context(
+            &[(c"session_replication_role", c"replica")],
+            pg_sys::GucContext::PGC_SUSET,
+        )
+    }
+
     fn with(options: &[(&CStr, &CStr)]) -> Self {
+        Self::with_context(options, pg_sys::GucContext::PGC_USERSET)
+    }
+
+    fn with_context(options: &[(&CStr, &CStr)], context: pg_sys::GucContext::Type) -> Self {
         // SAFETY: a nest level is opened here and closed in `drop`, as functions with SET clauses
         // do; names and values are NUL-terminated.
         unsafe {
@@ -39,7 +51,7 @@ impl Settings {
                 pg_sys::set_config_option(
                     name.as_ptr(),
                     value.as_ptr(),
-                    pg_sys::GucContext::PGC_USERSET,
+                    context,
                     pg_sys::GucSource::PGC_S_SESSION,
                     pg_sys::GucAction::GUC_ACTION_SAVE,
                     true,

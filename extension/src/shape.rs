@@ -52,6 +52,8 @@ pub struct Shape {
     /// Positions in `columns` of the attributes, by the bytes of their names.
     pub attributes: Vec<usize>,
     pub needs_settings: bool,
+    /// Whether every row has a revision: not while `track_online` is at work.
+    pub is_complete: bool,
     pub row_security: bool,
     pub policies: Vec<Policy>,
     pub eras: Eras,
@@ -69,7 +71,7 @@ const TABLE_SQL: &str = "
            t.twin::oid,
            (select i.indexrelid from pg_catalog.pg_index i
              where i.indrelid = t.twin and i.indisprimary),
-           a.attnum, a.atttypid, c.relrowsecurity
+           a.attnum, a.atttypid, c.relrowsecurity, a.attnotnull
       from godwit.tracked t
       join pg_catalog.pg_class c on c.oid = t.relation
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -179,6 +181,7 @@ impl Shape {
                 attributes: Vec::new(),
                 needs_settings: false,
                 row_security: row.need(10),
+                is_complete: row.need(11),
                 policies: Vec::new(),
                 eras: Eras::default(),
             }

@@ -60,7 +60,8 @@ fn inserted(shape: &Shape, id: &str, attributes: &Attributes) -> RevisionId {
 
 fn updated(shape: &Shape, before: &Cells, id: &str, attributes: Attributes) -> RevisionId {
     let Some(previous) = before.revision_at(shape.revision_number) else {
-        Error::Internal(format!("record {id:?} has no revision in {}", shape.table)).report()
+        // It was there before the table was tracked, and its turn has not come yet.
+        return inserted(shape, id, &attributes);
     };
     if shape.id(before) != id {
         return moved(shape, id, &attributes);
