@@ -95,6 +95,7 @@ suite clippy cargo clippy --workspace --all-targets -- -D warnings
 suite unit cargo test
 suite vectors python3 tests/vectors/check.py
 suite pouchdb run_pouchdb
+suite pgspot "$here/pgspot.sh"
 suite install "$here/install.sh"
 suite regress run_regress
 suite isolation run_isolation

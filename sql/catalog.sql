@@ -27,7 +27,7 @@ create table godwit.rejected (
     at timestamptz not null default pg_catalog.clock_timestamp()
 );
 -- The same revision refused again replaces its reason; another body of it is kept beside.
-create unique index on godwit.rejected (relation, record_id, revision, pg_catalog.md5(record::text));
+create unique index on godwit.rejected (relation, record_id, revision, pg_catalog.md5(record::pg_catalog.text));
 comment on table godwit.rejected is 'Revisions that a table''s own constraints or types refused.';
 
 -- Who owns a table sees what it refused.

@@ -34,6 +34,7 @@ create function godwit.last_sequence() returns bigint
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select godwit._horizon() $$;
 comment on function godwit.last_sequence is
     'The highest sequence that a reader may be shown now.';

@@ -43,6 +43,7 @@ create function godwit.discard_rejected(
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select godwit._discard_rejected(relation, numbers) $$;
 comment on function godwit.discard_rejected is
     'Gives up refused revisions for good; returns how many there were.';

@@ -62,7 +62,7 @@ $$;
 create function godwit._after_ddl() returns event_trigger
     language c
     security definer
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'godwit_after_ddl';
 
 create function godwit._is_complete(relation oid) returns boolean
@@ -75,7 +75,7 @@ create function godwit._is_complete(relation oid) returns boolean
 
 create function godwit._follow_ddl(renamed_from text, renamed_to text, harmless boolean) returns void
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
 declare
     t record;
@@ -119,12 +119,12 @@ $$;
 create function godwit._before_drop() returns event_trigger
     language c
     security definer
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'godwit_before_drop';
 
 create function godwit._release_all() returns void
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     set godwit.altering = 'on'
     as $$
 declare

@@ -18,6 +18,7 @@ select pg_catalog.pg_extension_config_dump('godwit.era', '');
 create function godwit._own_columns() returns text[]
     language sql
     immutable
+    set search_path = pg_catalog, pg_temp
     as $$ select array['_id', '_rev', '_prev', '_deleted', '_seq', '_at', '_by', '_stub', '_extra',
                        '_godwit_row'] $$;
 
@@ -26,7 +27,7 @@ create function godwit._own_columns() returns text[]
 create function godwit._twin_type(type oid, modifier integer) returns text
     language sql
     stable
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
         select case t.typtype
                when 'd' then format_type(godwit._base_type(t.oid), t.typtypmod)
@@ -50,7 +51,7 @@ create function godwit._key_columns(relation oid) returns text[]
 create function godwit._follow(relation regclass, renamed_from text default null, renamed_to text default null)
     returns void
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     set godwit.altering = 'on'
     as $$
 declare

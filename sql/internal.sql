@@ -15,7 +15,7 @@ create function godwit._author() returns text
 create function godwit._horizon() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_horizon_wrapper';
 
-create function godwit._sees("row" anyelement) returns boolean
+create function godwit._sees(shown anyelement) returns boolean
     language c stable as 'MODULE_PATHNAME', '_sees_wrapper';
 create function godwit._is_leaf(relation oid, id text, revision godwit.revision) returns boolean
     language c stable as 'MODULE_PATHNAME', '_is_leaf_wrapper';
@@ -25,7 +25,7 @@ create function godwit._first_revision(id text, names text[], body anyelement) r
     language c stable as 'MODULE_PATHNAME', '_first_revision_wrapper';
 create function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
     language c immutable strict as 'MODULE_PATHNAME', '_tombstone_wrapper';
-create function godwit._parent(relation oid, "row" anyelement) returns godwit.revision
+create function godwit._parent(relation oid, shown anyelement) returns godwit.revision
     language c volatile as 'MODULE_PATHNAME', '_parent_wrapper';
 create function godwit._carried(relation oid, extra jsonb, before anyelement, after anyelement)
     returns jsonb
@@ -54,7 +54,7 @@ create function godwit._conflict(relation oid, id text)
 create function godwit._resolve(
     relation oid, id text, keep text, attributes jsonb, leaves text[]) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_resolve_wrapper';
-create function godwit._as_of_sql(row_type oid, "then" text) returns text
+create function godwit._as_of_sql(row_type oid, moment text) returns text
     language c stable strict as 'MODULE_PATHNAME', '_as_of_sql_wrapper';
 create function godwit._was_erased(relation oid, id text, revision godwit.revision) returns boolean
     language c stable strict as 'MODULE_PATHNAME', '_was_erased_wrapper';

@@ -1,24 +1,24 @@
 -- Looking after the history: as it was, checked, made smaller, erased.
 
-create function godwit.as_of("row" anyelement, at timestamptz) returns setof anyelement
+create function godwit.as_of(shown anyelement, at timestamptz) returns setof anyelement
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    return query execute godwit._as_of_sql(pg_catalog.pg_typeof("row")::oid, 'h._at <= $1') using at;
+    return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._at <= $1') using at;
 end
 $$;
 comment on function godwit.as_of(anyelement, timestamptz) is
     'A table as it was at a time: select * from godwit.as_of(null::cases, ''2026-01-01'').';
 
-create function godwit.as_of("row" anyelement, sequence bigint) returns setof anyelement
+create function godwit.as_of(shown anyelement, sequence bigint) returns setof anyelement
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    return query execute godwit._as_of_sql(pg_catalog.pg_typeof("row")::oid, 'h._seq <= $1') using sequence;
+    return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._seq <= $1') using sequence;
 end
 $$;
 comment on function godwit.as_of(anyelement, bigint) is
@@ -29,7 +29,7 @@ create function godwit.verify(
 ) returns table (id text, revision text, problem text)
     language plpgsql
     volatile
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
 declare
     statement text;
@@ -56,6 +56,22 @@ create table godwit.progress (
 comment on table godwit.progress is 'How far godwit.compact and godwit.track_online are.';
 grant select on godwit.progress to public;
 
+create function godwit._check_compact(keep interval, revisions integer) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if keep is null and revisions is null then
+        raise exception 'say what to keep: an interval, or a number of revisions of each record'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    if keep < interval '0' or revisions < 1 then
+        raise exception 'keep is not negative, and revisions is 1 or more'
+            using errcode = 'invalid_parameter_value';
+    end if;
+end
+$$;
+
 create procedure godwit.compact(
     relation regclass,
     keep interval default null,
@@ -69,21 +85,16 @@ declare
     freed bigint;
     total bigint := 0;
 begin
-    if keep is null and revisions is null then
-        raise exception 'say what to keep: an interval, or a number of revisions of each record'
-            using errcode = 'invalid_parameter_value';
-    end if;
-    if keep < interval '0' or revisions < 1 or batch not between 1 and 100000 or batch is null then
-        raise exception 'keep is not negative, revisions is 1 or more, batch is 1 to 100000'
-            using errcode = 'invalid_parameter_value';
-    end if;
+    -- A procedure that commits can't have a search path of its own: every name here says its schema.
+    perform godwit._check_compact(keep, revisions);
+    perform godwit._check_batch(batch);
     perform godwit._begin_job('compact', relation);
     commit;
     loop
         select c.after, c.freed into after, freed
           from godwit._compact(relation, after, keep, revisions, batch) c;
         exit when after is null;
-        total := total + freed;
+        total := total operator(pg_catalog.+) freed;
         perform godwit._report_job('compact', relation, batch);
         commit;
     end loop;

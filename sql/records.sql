@@ -33,6 +33,7 @@ create function godwit.get(
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select godwit._get(relation, id, revision, revisions, conflicts) $$;
 comment on function godwit.get is
     'A record''s winner, or a given revision, as it goes on the wire; null where it is not known.';
@@ -45,6 +46,7 @@ create function godwit.records(
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select * from godwit._records(relation, after, max) $$;
 comment on function godwit.records is 'A page of winners, by the bytes of their record ids.';
 
@@ -56,6 +58,7 @@ create function godwit.history(
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select * from godwit._history(relation, id, false) $$;
 comment on function godwit.history is 'Every revision of a record, highest first.';
 
@@ -67,6 +70,7 @@ create function godwit.leaves(
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select * from godwit._history(relation, id, true) $$;
 comment on function godwit.leaves is 'The revisions of a record that have no child, highest first.';
 
@@ -77,6 +81,7 @@ create function godwit.revs_diff(
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select godwit._revs_diff(relation, revisions) $$;
 comment on function godwit.revs_diff is
     'Of {"record id": ["revision", …]} what is not here, with possible ancestors.';

@@ -130,7 +130,7 @@ begin
             'create operator public.%s (leftarg = godwit.revision, rightarg = godwit.revision, '
             'function = godwit._revision_%s)',
             name,
-            case name when '<' then 'lt' when '<=' then 'le' when '>' then 'gt' else 'ge' end
+            (array['lt', 'le', 'gt', 'ge'])[pg_catalog.array_position(array['<', '<=', '>', '>='], name)]
         );
     end loop;
     create aggregate public.max(godwit.revision) (

@@ -1,5 +1,8 @@
 -- What must hold before anything of Godwit's is made.
 
+-- Nothing here is looked for in a schema where others may put something of the same name.
+set local search_path = pg_catalog, pg_temp;
+
 -- A schema that somebody else made first could hold operators and functions that ours would call.
 do $$
 begin

@@ -155,7 +155,7 @@ create function godwit._is_left_over(relation regclass) returns boolean
 -- one would have gone past them.
 create function godwit._adopt(relation regclass, metadata jsonb) returns regclass
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
 declare
     twin regclass;
@@ -197,7 +197,7 @@ create function godwit.track(
     language plpgsql
     volatile
     security invoker
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     set godwit.altering = 'on'
     as $$
 declare
@@ -246,7 +246,7 @@ comment on function godwit.track is
 create function godwit._body_of(relation regclass, out columns text, out body text, out names text[])
     language sql
     stable
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
     select coalesce(string_agg(format(', %I %s', a.attname, godwit._twin_type(a.atttypid, a.atttypmod)), ''
                order by a.attnum), ''),
@@ -259,7 +259,7 @@ create function godwit._body_of(relation regclass, out columns text, out body te
 
 create function godwit._create_twin(relation regclass, twin_name text, columns text) returns regclass
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
 begin
     execute format(
@@ -283,7 +283,7 @@ $$;
 
 create function godwit._create_indexes(relation regclass, twin regclass) returns void
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
 begin
     execute format('create index on %s (_seq)', twin);
@@ -296,7 +296,7 @@ $$;
 -- The last steps, once table and twin are in the catalog.
 create function godwit._finish(relation regclass, twin regclass) returns void
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     as $$
 begin
     perform godwit._create_triggers(relation, twin);
@@ -320,16 +320,15 @@ declare
     blocks bigint;
     stamped bigint;
 begin
-    if batch is null or batch not between 1 and 1000000 then
-        raise exception 'batch is 1 to 1000000 rows' using errcode = 'invalid_parameter_value';
-    end if;
+    -- A procedure that commits can't have a search path of its own: every name here says its schema.
+    perform godwit._check_batch(batch);
     if godwit._begin_online(relation, metadata) then
         commit;
     end if;
     perform godwit._begin_job('track_online', relation);
     commit;
     select b.blocks into blocks from godwit._blocks(relation) b;
-    while block < blocks loop
+    while block operator(pg_catalog.<) blocks loop
         select b.next, b.stamped into block, stamped from godwit._backfill(relation, block, batch) b;
         perform godwit._report_job('track_online', relation, stamped);
         commit;
@@ -341,10 +340,21 @@ $$;
 comment on procedure godwit.track_online is
     'Tracks a large table without a long lock, in batches; can be called again where it was interrupted.';
 
+create function godwit._check_batch(batch integer) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if batch is null or batch not between 1 and 1000000 then
+        raise exception 'batch is 1 to 1000000' using errcode = 'invalid_parameter_value';
+    end if;
+end
+$$;
+
 -- True if it has begun now, false if it goes on.
 create function godwit._begin_online(relation regclass, metadata jsonb) returns boolean
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     set godwit.altering = 'on'
     as $$
 declare
@@ -384,7 +394,7 @@ create function godwit._blocks(relation regclass, out blocks bigint)
 -- Checked while writers go on; then the lock is held for a moment.
 create function godwit._end_online(relation regclass) returns void
     language plpgsql
-    set search_path = pg_catalog, godwit, pg_temp
+    set search_path = pg_catalog, pg_temp
     set godwit.altering = 'on'
     as $$
 begin
@@ -504,49 +514,63 @@ create function godwit.create_table(
     security invoker
     as $$
 declare
-    parts text[] := pg_catalog.parse_ident(name);
+    -- The columns' types and defaults are looked for in the caller's own search path, so this has none
+    -- of its own: whatever could be anything else by another path is in functions that have.
+    names text[] := godwit._table_names(pg_catalog.parse_ident(name), pg_catalog.current_schema());
 begin
-    if pg_catalog.cardinality(parts) > 2 then
-        raise exception '% has too many dots', name using errcode = 'invalid_name';
-    end if;
-    return godwit._create_table(
-        case pg_catalog.cardinality(parts) when 2 then parts[1] else pg_catalog.current_schema() end,
-        parts[pg_catalog.cardinality(parts)], columns, metadata);
+    execute godwit._create_statement(names, columns);
+    return godwit._track_new(names, metadata);
 end
 $$;
 comment on function godwit.create_table(text, text, jsonb) is
     'Makes a table and its twin from a column list in SQL; the record id is a column _id.';
 
-create function godwit._create_table(
-    schema_name text,
-    table_name text,
-    columns text,
-    metadata jsonb
-) returns regclass
+-- Schema and name of a table that is to be made.
+create function godwit._table_names(parts text[], schema_name text) returns text[]
     language plpgsql
-    volatile
-    security invoker
+    stable
+    set search_path = pg_catalog, pg_temp
     as $$
-declare
-    relation regclass;
 begin
-    if schema_name is null then
-        raise exception 'no schema to create % in', pg_catalog.quote_ident(table_name)
+    if cardinality(parts) > 2 then
+        raise exception '% has too many dots', array_to_string(parts, '.') using errcode = 'invalid_name';
+    end if;
+    if cardinality(parts) = 1 then
+        parts := array[schema_name] || parts;
+    end if;
+    if parts[1] is null then
+        raise exception 'no schema to create % in', quote_ident(parts[2])
             using errcode = 'undefined_schema', hint = 'Name one: schema.table.';
     end if;
-    if table_name is null or table_name = '' then
+    if parts[2] is null or parts[2] = '' then
         raise exception 'the table has no name' using errcode = 'invalid_name';
     end if;
-    if pg_catalog.octet_length(table_name || '_history') > 63 then
-        raise exception 'the name % is too long', pg_catalog.quote_ident(table_name)
+    if octet_length(parts[2] || '_history') > 63 then
+        raise exception 'the name % is too long', quote_ident(parts[2])
             using errcode = 'name_too_long',
                   detail = 'Its twin adds "_history", and a name has at most 63 bytes.';
     end if;
-    execute pg_catalog.format(
-        'create table %I.%I (_id text collate "C" primary key default godwit._uuid_v7()::text%s)',
-        schema_name, table_name,
-        case when pg_catalog.btrim(coalesce(columns, '')) = '' then '' else ', ' || columns end);
-    relation := pg_catalog.format('%I.%I', schema_name, table_name)::regclass;
+    return parts;
+end
+$$;
+
+create function godwit._create_statement(names text[], columns text) returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select format('create table %I.%I (_id text collate pg_catalog."C" primary key default godwit._uuid_v7()::pg_catalog.text%s)',
+                      names[1], names[2],
+                      case when btrim(coalesce(columns, '')) = '' then '' else ', ' || columns end)
+    $$;
+
+create function godwit._track_new(names text[], metadata jsonb) returns regclass
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    relation regclass := format('%I.%I', names[1], names[2]);
+begin
     perform godwit.track(relation, metadata);
     return relation;
 end
@@ -560,41 +584,77 @@ create function godwit.create_table(
     security invoker
     as $$
 declare
-    columns text;
-    unknown text;
+    -- As above: what the caller's path decides is the schema, and what a type's name means.
+    names text[] := godwit._names_of(definition, pg_catalog.current_schema());
+    types regtype[];
 begin
-    if pg_catalog.jsonb_typeof(definition) <> 'object'
-       or pg_catalog.jsonb_typeof(definition -> 'name') is distinct from 'string' then
-        raise exception 'a table definition is a JSON object with a name'
-            using errcode = 'invalid_parameter_value';
-    end if;
-    select pg_catalog.string_agg(key, ', ') into unknown
-      from pg_catalog.jsonb_object_keys(definition) key
-     where key not in ('name', 'columns', 'metadata');
-    if unknown is not null then
-        raise exception 'a table definition has no member %', unknown
-            using errcode = 'invalid_parameter_value',
-                  hint = 'It has name, columns and metadata.';
-    end if;
-    if pg_catalog.jsonb_typeof(coalesce(definition -> 'columns', '[]')) <> 'array' then
-        raise exception 'columns is a JSON array' using errcode = 'invalid_parameter_value';
-    end if;
-    select pg_catalog.string_agg(godwit._column_definition(c.def), ', ' order by c.place) into columns
-      from pg_catalog.jsonb_array_elements(coalesce(definition -> 'columns', '[]'))
-           with ordinality c(def, place);
-    return godwit._create_table(pg_catalog.current_schema(), definition ->> 'name', columns,
-        coalesce(definition -> 'metadata', '{}'));
+    select pg_catalog.array_agg(pg_catalog.to_regtype(t.name) order by t.place) into types
+      from godwit._types_of(definition) t;
+    execute godwit._create_statement(names, godwit._columns_of(definition, types));
+    return godwit._track_new(names, godwit._metadata_of(definition));
 end
 $$;
 comment on function godwit.create_table(jsonb) is
     'Makes a table and its twin from the JSON table definition of the wire.';
 
--- One column as SQL. Nothing of the definition is pasted in as it came: names are quoted, a type
--- must be one as a whole, a default is a literal.
-create function godwit._column_definition(def jsonb) returns text
+create function godwit._names_of(definition jsonb, schema_name text) returns text[]
     language plpgsql
     stable
-    set search_path = pg_catalog, public, pg_temp
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    unknown text;
+begin
+    if jsonb_typeof(definition) <> 'object' or jsonb_typeof(definition -> 'name') is distinct from 'string' then
+        raise exception 'a table definition is a JSON object with a name'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    select string_agg(key, ', ') into unknown from jsonb_object_keys(definition) key
+     where key not in ('name', 'columns', 'metadata');
+    if unknown is not null then
+        raise exception 'a table definition has no member %', unknown
+            using errcode = 'invalid_parameter_value', hint = 'It has name, columns and metadata.';
+    end if;
+    if jsonb_typeof(coalesce(definition -> 'columns', '[]')) <> 'array' then
+        raise exception 'columns is a JSON array' using errcode = 'invalid_parameter_value';
+    end if;
+    return godwit._table_names(array[definition ->> 'name'], schema_name);
+end
+$$;
+
+create function godwit._types_of(definition jsonb) returns table (name text, place bigint)
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        -- What is no type at all is not handed on to where it would be a syntax error.
+        select case when jsonb_typeof(c.def) = 'object'
+                     and c.def ->> 'type' ~ '^[\w\s".]+(\([\d,\s]+\))?[\w\s\[\]]*$' then c.def ->> 'type' end,
+               c.place
+          from jsonb_array_elements(coalesce(definition -> 'columns', '[]')) with ordinality c(def, place)
+    $$;
+
+create function godwit._columns_of(definition jsonb, types regtype[]) returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select string_agg(godwit._column_definition(c.def, types[c.place]), ', ' order by c.place)
+          from jsonb_array_elements(coalesce(definition -> 'columns', '[]')) with ordinality c(def, place)
+    $$;
+
+create function godwit._metadata_of(definition jsonb) returns jsonb
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+    as $$ select coalesce(definition -> 'metadata', '{}') $$;
+
+-- One column as SQL. Nothing of the definition is pasted in as it came: names are quoted, a type
+-- must be one as a whole, a default is a literal.
+create function godwit._column_definition(def jsonb, resolved regtype) returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
     as $$
 declare
     name text := def ->> 'name';
@@ -622,11 +682,13 @@ begin
         raise exception 'column % is named like one of Godwit''s own', quote_ident(name)
             using errcode = 'duplicate_column';
     end if;
-    if type ~ '--|/\*' or to_regtype(type) is null then
+    if type ~ '--|/\*' or resolved is null then
         raise exception 'column %: there is no type %', quote_ident(name), quote_literal(type)
             using errcode = 'undefined_object';
     end if;
-    out := format('%I %s', name, type);
+    -- What the safe path doesn't show is written with its schema, its modifier as it came.
+    out := format('%I %s', name, case when to_regtype(type) = resolved then type
+                                 else resolved || coalesce(substring(type from '\(.*\)'), '') end);
     if def ? 'default' and jsonb_typeof(def -> 'default') <> 'null' then
         -- A wire value, {"int": "7"}, or a plain JSON scalar.
         out := out || format(' default %L', case jsonb_typeof(def -> 'default')
@@ -714,5 +776,6 @@ create function godwit.set_metadata(
     language sql
     volatile
     security invoker
+    set search_path = pg_catalog, pg_temp
     as $$ select godwit._annotate(relation, metadata) $$;
 comment on function godwit.set_metadata is 'Attaches a JSON object of the owner''s to a tracked table.';

@@ -42,7 +42,7 @@ fn _as_of_sql(row_type: pg_sys::Oid, then: &str) -> String {
                 select distinct on (h._id) h.* from {twin} h
                  where {then} and (not h._stub or h._seq is not null) and not exists (
                        select from {twin} c
-                        where c._id = h._id and c._prev = h._rev and {child_then}
+                        where c._id = h._id and c._prev operator(godwit.=) h._rev and {child_then}
                           and (not c._stub or c._seq is not null)
                           and c._rev operator(godwit.>) godwit._generation_floor(h._rev, 1)
                           and c._rev operator(godwit.<) godwit._generation_floor(h._rev, 2))

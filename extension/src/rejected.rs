@@ -29,7 +29,7 @@ pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
     let sql = "insert into godwit.rejected as r
             (relation, record_id, revision, record, sqlstate, reason, detail, by)
         values ($1, $2, $3::godwit.revision, $4, $5, $6, $7, godwit._author())
-            on conflict (relation, record_id, revision, pg_catalog.md5(record::text)) do update
+            on conflict (relation, record_id, revision, pg_catalog.md5(record::pg_catalog.text)) do update
            set sqlstate = excluded.sqlstate, reason = excluded.reason, detail = excluded.detail,
                at = excluded.at";
     let args = [

@@ -79,9 +79,9 @@ pub fn is_leaf(shape: &Shape, row: &str) -> String {
     }
     format!(
         "not {row}._stub and not exists (
-            select from {twin} c where c._id = {row}._id and c._prev = {row}._rev
-               and c._rev > godwit._generation_floor({row}._rev, 1)
-               and c._rev < godwit._generation_floor({row}._rev, 2))",
+            select from {twin} c where c._id = {row}._id and c._prev operator(godwit.=) {row}._rev
+               and c._rev operator(godwit.>) godwit._generation_floor({row}._rev, 1)
+               and c._rev operator(godwit.<) godwit._generation_floor({row}._rev, 2))",
         twin = shape.twin,
     )
 }

@@ -42,7 +42,7 @@ fn _verify_sql(relation: pg_sys::Oid) -> Vec<String> {
         format!(
             "select h._id, h._rev::text, 'its parent is not in the history' from {twin} h
               where h._prev is not null and not exists (
-                    select from {twin} p where p._id = h._id and p._rev = h._prev)"
+                    select from {twin} p where p._id = h._id and p._rev operator(godwit.=) h._prev)"
         ),
         format!(
             "with winners as (
@@ -58,7 +58,7 @@ fn _verify_sql(relation: pg_sys::Oid) -> Vec<String> {
         ),
         format!(
             "select h._id, h._rev::text, 'the row is not what its revision says'
-               from {table} t join {twin} h on h._id = {id} and h._rev = t._rev
+               from {table} t join {twin} h on h._id = {id} and h._rev operator(godwit.=) t._rev
               where not h._stub and ({differs})"
         ),
         format!(
