@@ -29,6 +29,9 @@ ops: ## the tests of dumps, standbys and upgrades
 e2e: ## the tests through HTTP
 	@scripts/test.sh install e2e
 
+apps: ## the tests of existing apps, on plain and on tracked tables
+	@scripts/test.sh install apps
+
 bench: ## ratios of tracked to untracked tables, in one run
 	@bench/run.sh
 
@@ -41,4 +44,4 @@ install: ## build the extension and the gateway, install the extension
 clean: ## remove what was built and the private clusters
 	@rm -rf target
 
-.PHONY: help run demo test check regress isolation ops e2e bench setup install clean
+.PHONY: help run demo test check regress isolation ops e2e apps bench setup install clean
