@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make apps`: existing apps' own tests on plain tables and on tracked ones, with the same outcome. With --all
-# every test of theirs (half an hour), with a name only that app's.
+# every test of theirs (a quarter of an hour), with a name only that app's.
 set -euo pipefail
 here=$(dirname "$0")
 . "$here/env.sh"

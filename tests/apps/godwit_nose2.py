@@ -1,4 +1,4 @@
-"""nose2 plugin: records each test's outcome; with APPS_TRACKED=1 tracks every table first and checks after each test."""
+"""nose2 plugin: records each test's outcome; with APPS_TRACKED=1 tracks every table, and checks after each test."""
 import json
 import os
 
@@ -21,8 +21,8 @@ class Godwit(Plugin):
         # A doctest is named by its path.
         name = event.test.id().removeprefix(SOURCE)
         if outcomes.get(name, "passed") == "passed":
-            expected = event.expected or event.outcome == "skipped"
-            outcomes[name] = event.outcome if expected else f"unexpected: {event.outcome}"
+            as_expected = event.outcome == "failed" and event.expected
+            outcomes[name] = "failed as expected" if as_expected else event.outcome
 
     def afterSummaryReport(self, event):
         with open(os.environ["APPS_RESULT"], "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""pytest plugin: records each test's outcome; with APPS_TRACKED=1 tracks every table first and checks after each test."""
+"""pytest plugin: records each test's outcome; with APPS_TRACKED=1 tracks every table, and checks after each test."""
 import json
 import os
 

@@ -17,6 +17,7 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PYTHONS = [(3, 11), (3, 12)]
 CHECKS = [os.path.join(HERE, "..", "regress", "sql", "00_check.sql"), os.path.join(HERE, "check.sql")]
 
 
@@ -26,11 +27,8 @@ class Misago:
     name, version = "misago", "0.39.6"
     sha256 = "67265caa84e0c1a448547b04a123b2ae9e5fb5ae5f53d9343ec2d9dd14e91074"
     made_with = "Django 4.2.8, psycopg 3.1.16"
-    # They look for hosts of the internet, or for files of a developer's project that the source distribution leaves out.
-    left_out = [
-        "misago/threads/tests/test_validate_post.py",
-    ]
-    # Trees, merges, splits, moves, bulk edits and deletions, polls, read marks, search; what mostly renders pages is not in.
+    differs = {}
+    # Trees, merges, splits, moves, bulk edits and deletions, polls, read marks, search; little that only renders pages.
     some = ["misago/categories", "misago/readtracker", "misago/users/admin/tests/test_*delet*",
             "misago/users/admin/tests/test_users_mass_actions.py", "misago/users/admin/tests/test_ranks.py",
             *(f"misago/threads/tests/test_{name}.py" for name in (
@@ -44,7 +42,6 @@ class Misago:
         paths = [path for pattern in self.some for path in sorted(glob.glob(pattern, root_dir=app.source))]
         return [app.python, "-m", "pytest", "-q", "--ds=misago_project.settings", "--create-db", "--reuse-db",
                 "-p", "godwit_pytest", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=short",
-                *(f"--deselect={test}" for test in self.left_out),
                 *(["misago"] if everything else paths)]
 
     def prepare(self, app, database):
@@ -52,12 +49,16 @@ class Misago:
 
 
 class Mailman:
-    """A mailing list manager: SQLAlchemy's ORM and its REST API, with an engine of its own kinds of columns."""
+    """A mailing list manager: SQLAlchemy's ORM with column types of its own, and Alembic's migrations."""
 
     name, version = "mailman", "3.3.10"
     sha256 = "0de478fcf326f25d931938c3744e61c5cd67596b46e5b1e3bb2abf99d5445632"
     made_with = "SQLAlchemy 2.0.58, psycopg2 2.9.13"
-    left_out = []
+    # Whose outcome differs, and why; only in a run with --all.
+    differs = {
+        "mailman.tests.test_hook_deprecations.TestExternalHooks.test_post_hook_deprecated":
+            "it reads what a program warns of, and SQLAlchemy warns when it reflects a column of a type it doesn't know",
+    }
     some = [r"^mailman\.(model|database|app)\."]
 
     def install(self, app):
@@ -80,6 +81,17 @@ class Mailman:
 
 APPS = [Misago(), Mailman()]
 
+# The comparison must see what happens behind the triggers' back; rolled back.
+BLIND = """begin;
+create table public.godwit_blind (id int primary key, value int);
+select from godwit.track('public.godwit_blind');
+insert into public.godwit_blind values (1, 1), (2, 2);
+alter table public.godwit_blind disable trigger all;
+update public.godwit_blind set value = 3 where id = 1;
+delete from public.godwit_blind where id = 2;
+select apps.wrong(array['public.godwit_blind'::regclass::oid]);
+rollback"""
+
 
 def run(command, **options):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -100,7 +112,7 @@ class App:
         self.source = os.path.join(self.folder, "source")
         self.python = os.path.join(self.folder, "venv", "bin", "python")
         self.requirements = os.path.join(HERE, f"{kind.name}-requirements.txt")
-        self.lines, self.failures, self.compared = [], [], 0
+        self.lines, self.failures, self.compared, self.revisions = [], [], 0, 0
 
     def pip(self, *arguments):
         run([self.python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments])
@@ -174,15 +186,17 @@ class App:
         database, tracked = self.tests(True, everything)
         self.compare(plain["outcomes"], tracked["outcomes"])
 
-        tables, refused = psql(database, "select count(*), (select count(*) from apps.refused) from godwit.tracked").split("|")
-        for line in psql(database, "select relation || ': ' || reason from apps.refused").splitlines():
+        refused = psql(database, "select relation || ': ' || reason from apps.refused").splitlines()
+        for line in refused:
             self.say(f"not tracked: {line}")
         count, rows, kept, tombstones, revisions = map(int, psql(database, "select * from apps.summary()").split("|"))
         wrong = psql(database, "select apps.wrong(array(select relation::oid from godwit.tracked))").splitlines()
-        self.say(f"{int(tables) + int(refused)} tables, {count} tracked; {revisions} revisions made; at the end {rows} rows, "
+        self.say(f"{count + len(refused)} tables, {count} tracked; {revisions} revisions made; at the end {rows} rows, "
                  f"{kept} revisions kept, {tombstones} of them tombstones")
         self.say(f"compared with the history after {tracked['checks']['tests']} tests and at the end: "
                  f"{len(tracked['checks']['wrong']) + len(wrong)} differences")
+        if len(psql(database, BLIND).splitlines()) != 2:
+            self.fail("the comparison with the history is blind")
         for line in tracked["checks"]["wrong"] + wrong:
             self.fail(line)
         self.revisions = revisions
@@ -194,7 +208,10 @@ class App:
             self.fail("no test ran")
         for test in sorted(plain.keys() | tracked.keys()):
             before, after = plain.get(test, "not run"), tracked.get(test, "not run")
-            if before != after:
+            if before != after and test in self.kind.differs:
+                self.say(f"{before} on plain tables, {after} on tracked ones, as is known: {test}: "
+                         + self.kind.differs[test])
+            elif before != after:
                 self.fail(f"{test}: {before} on plain tables, {after} on tracked ones")
             elif before not in ("passed", "skipped"):
                 self.say(f"{before} on both: {test}")
@@ -205,6 +222,8 @@ def main():
     work, *rest = sys.argv[1:]
     everything = "--all" in rest
     wanted = [name for name in rest if name != "--all"]
+    if sys.version_info[:2] not in PYTHONS:
+        sys.exit(f"error: python3 is {sys.version.split()[0]}: the apps' libraries are pinned to versions for 3.11 and 3.12.")
     apps = [App(kind, os.path.abspath(work)) for kind in APPS if not wanted or kind.name in wanted]
 
     def guarded(app):
@@ -213,7 +232,7 @@ def main():
         except Exception as error:  # A thread's exception would be lost.
             app.fail(f"{type(error).__name__}: {error}")
 
-    # Each app waits for its own server process most of the time.
+    # Side by side: each is one process that keeps one core busy.
     threads = [threading.Thread(target=guarded, args=(app,)) for app in apps]
     for thread in threads:
         thread.start()
@@ -225,7 +244,7 @@ def main():
     print("\n".join(failures))
     print(f"apps: {sum(app.compared for app in apps)} tests of {' and '.join(app.kind.name for app in apps)} "
           f"on plain and on tracked tables, {len(failures)} differences, "
-          f"{sum(getattr(app, 'revisions', 0) for app in apps)} revisions")
+          f"{sum(app.revisions for app in apps)} revisions")
     return 1 if failures or not apps else 0
 
 

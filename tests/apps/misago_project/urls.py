@@ -12,3 +12,6 @@ urlpatterns = [
     path("django-i18n.js", JavaScriptCatalog.as_view(packages=["misago"]), name="django-i18n"),
     path("django-admin/", admin.site.urls),
 ]
+
+handler403 = "misago.core.errorpages.permission_denied"
+handler404 = "misago.core.errorpages.page_not_found"
