@@ -70,7 +70,7 @@ run_pouchdb() {
 }
 run_ops() {
     local test
-    for test in tests/ops/{dump,standby,upgrade}.sh; do
+    for test in tests/ops/{dump,standby,upgrade,extension_update}.sh; do
         "$test" || return 1
     done
 }

@@ -122,7 +122,7 @@ fn _put_revisions(
             }
         }
     }
-    batch.sort_by(|(_, a), (_, b)| a.revision().generation().cmp(&b.revision().generation()));
+    batch.sort_by_key(|(_, sent)| sent.revision().generation());
     let (places, sent): (Vec<usize>, Vec<Sent>) = batch.into_iter().unzip();
     let outcomes = retry::put_and_retry(&shape, &sent);
     for ((place, sent), outcome) in places.into_iter().zip(sent).zip(outcomes) {

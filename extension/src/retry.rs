@@ -122,7 +122,7 @@ fn try_again(shape: &Rc<Shape>, entries: Vec<Entry>) -> Vec<(Entry, Outcome)> {
             Err(error) => known.push((entry, Outcome::Rejected(error.message()))),
         }
     }
-    readable.sort_by(|(_, a), (_, b)| a.revision().generation().cmp(&b.revision().generation()));
+    readable.sort_by_key(|(_, sent)| sent.revision().generation());
     let (entries, sent): (Vec<Entry>, Vec<Sent>) = readable.into_iter().unzip();
     let _settings = shape.settings();
     let outcomes = put_and_retry(shape, &sent);

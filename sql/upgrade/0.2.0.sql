@@ -1,0 +1,102 @@
+-- What 0.1.0's catalog needs to become that of 0.2.0. Every function stands between the two halves.
+
+set local search_path = pg_catalog, pg_temp;
+
+drop event trigger godwit_after_drop;
+drop event trigger godwit_after_alter;
+drop function godwit._after_alter();
+drop function godwit._copy_privileges(regclass, regclass);
+drop function godwit._parent(oid, anyelement);
+drop function godwit._create_table(text, text, text, jsonb);
+drop function godwit._column_definition(jsonb);
+
+alter table godwit.tracked add column key text[], add column key_types text[];
+
+alter table godwit.rejected enable row level security;
+create policy owner on godwit.rejected for select using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = relation), 'usage'));
+create index on godwit.rejected (relation, sqlstate);
+grant select on godwit.rejected to public;
+
+create table godwit.conflicted (
+    relation regclass not null,
+    record_id text collate "C" not null,
+    primary key (relation, record_id)
+);
+comment on table godwit.conflicted is 'Records that may have conflicts; read godwit.conflicts.';
+
+create sequence godwit.horizon as bigint minvalue 0 start 0 maxvalue 9007199254740991;
+
+create table godwit.era (
+    relation regclass not null,
+    twin_column text not null,
+    attribute text not null,
+    since bigint not null,
+    until bigint,
+    primary key (relation, twin_column, since)
+);
+comment on table godwit.era is 'Which revisions have which attributes, where ALTER TABLE has changed that.';
+grant select on godwit.era to public;
+
+create table godwit.progress (
+    pid integer not null,
+    job text not null,
+    relation regclass not null,
+    done bigint not null,
+    total bigint not null,
+    started timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (pid, job, relation)
+);
+comment on table godwit.progress is 'How far godwit.compact and godwit.track_online are.';
+grant select on godwit.progress to public;
+
+select pg_catalog.pg_extension_config_dump('godwit.conflicted', '');
+select pg_catalog.pg_extension_config_dump('godwit.era', '');
+
+-- FUNCTIONS
+
+create view godwit.conflicts with (security_barrier) as
+    select godwit._wire_name(c.relation) as table_name, c.relation, c.record_id as id,
+           l.winner, l.conflict, l.ancestor, l.grade, l.attributes, l.at, l.by
+      from godwit.conflicted c
+      join godwit.tracked t on t.relation = c.relation
+     cross join lateral godwit._conflict(c.relation, c.record_id) l
+     where pg_catalog.has_table_privilege(t.twin, 'select');
+comment on view godwit.conflicts is
+    'Living leaves that are not the winner, with the common ancestor: soft if the branches changed different attributes, hard if the same.';
+grant select on godwit.conflicts to public;
+
+update godwit.tracked t
+   set key = godwit._key_columns(t.relation), key_types = godwit._key_types(t.relation);
+alter table godwit.tracked alter column key set not null, alter column key_types set not null;
+
+-- Each twin: the policy, what the table's row-level security and grants are by now, the conflicts, and
+-- a mark on what other systems made.
+do $$
+declare
+    t record;
+begin
+    perform pg_catalog.set_config('godwit.altering', 'on', true);
+    for t in select k.relation, k.twin, c.relname from godwit.tracked k
+               join pg_catalog.pg_class c on c.oid = k.twin
+    loop
+        execute pg_catalog.format('create policy godwit on %s for select using (godwit._sees(%I.*))',
+                                  t.twin, t.relname);
+        execute pg_catalog.format(
+            'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||) ''{"_foreign": true}''
+              where not h._stub and not godwit._is_hashed(%2$s::oid, h.*::%1$s)',
+            t.twin, t.relation::oid);
+        perform godwit._follow(t.relation);
+        perform godwit._list_conflicts(t.relation);
+    end loop;
+    perform pg_catalog.set_config('godwit.altering', '', true);
+end
+$$;
+
+create event trigger godwit_before_drop on ddl_command_start when tag in ('DROP EXTENSION')
+    execute function godwit._before_drop();
+create event trigger godwit_after_drop on sql_drop
+    execute function godwit._after_drop();
+create event trigger godwit_after_ddl on ddl_command_end
+    when tag in ('CREATE TABLE', 'ALTER TABLE', 'GRANT', 'REVOKE')
+    execute function godwit._after_ddl();

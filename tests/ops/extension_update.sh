@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# ALTER EXTENSION godwit UPDATE from 0.1.0, on a database that 0.1.0 made.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+cluster_scratch ops-update
+python3 "$ROOT/scripts/upgrade_sql.py" --check
+fixtures=$ROOT/tests/ops/fixtures
+sharedir=$("$PG_CONFIG" --sharedir)/extension
+$SUDO cp "$fixtures/godwit--0.1.0.sql" "$sharedir/"
+trap '$SUDO rm -f "$sharedir/godwit--0.1.0.sql"; cluster_stop "$STACK"' EXIT
+
+createdb old
+sql old -c "create role reader" -c "create extension godwit version '0.1.0'"
+grep -v "^CREATE SCHEMA godwit;" "$fixtures/database-0.1.0.sql" | psql -X -q -v ON_ERROR_STOP=1 old > /dev/null
+is "it is the old one" "0.1.0" "$(sql old -c "select extversion from pg_extension where extname = 'godwit'")"
+sql old -c "alter extension godwit update"
+is "well" "" "$(sql old -c "select * from godwit.verify('cases') union all select * from godwit.verify('visits')")"
+is "conflicts are listed" "2|hard" "$(sql old -c "select id, grade from godwit.conflicts")"
+is "rows and history" "2|6" "$(sql old -c "select (select count(*) from cases), (select count(*) from cases_history where not _stub)")"
+sql old -c "update cases set name = 'later' where id = 1; alter table cases rename phone to telephone; update cases set telephone = '1' where id = 2"
+is "refused ones can be retried" "rejected" "$(sql old -c "select status from godwit.retry_rejected('cases')")"
+is "well still" "" "$(sql old -c "select * from godwit.verify('cases')")"
+is "row-level security came along" "0" "$(sql old -c "grant select on visits to reader" -c "set role reader" -c "select count(*) from visits_history")"
+
+# What was updated is what a fresh install makes.
+createdb fresh
+sql fresh -c "create extension godwit"
+described() {
+    sql "$1" <<'SQL'
+select pg_get_functiondef(p.oid), coalesce(obj_description(p.oid), ''), p.proacl::text
+  from pg_proc p where p.pronamespace = 'godwit'::regnamespace and p.prokind <> 'a' order by p.oid::regprocedure::text;
+select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)
+  from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+ where c.relnamespace = 'godwit'::regnamespace and c.relkind in ('r', 'v', 'S') order by 1, 2;
+select relname, relkind, relacl, relrowsecurity from pg_class where relnamespace = 'godwit'::regnamespace order by 1;
+select pg_get_viewdef('godwit.conflicts'::regclass);
+select evtname, evtevent, evtfoid::regproc, evttags from pg_event_trigger order by 1;
+select polname, polrelid::regclass, pg_get_expr(polqual, polrelid) from pg_policy where polrelid::regclass::text ~ 'godwit' order by 1;
+select conname, conrelid::regclass, pg_get_constraintdef(oid) from pg_constraint where connamespace = 'godwit'::regnamespace order by conrelid::regclass::text, 1;
+select unnest(extconfig)::regclass::text from pg_extension where extname = 'godwit' order by 1;
+select pg_describe_object(classid, objid, 0) from pg_depend
+ where refclassid = 'pg_extension'::regclass and refobjid = (select oid from pg_extension where extname = 'godwit') and deptype = 'e' order by 1;
+SQL
+}
+described old > "$STACK/old.txt"
+described fresh > "$STACK/fresh.txt"
+diff -u "$STACK/fresh.txt" "$STACK/old.txt" || { echo "FAILED the update makes something else than an install" >&2; exit 1; }
+echo "ok ALTER EXTENSION godwit UPDATE from 0.1.0"
