@@ -21,6 +21,7 @@ writers=(
     'godwit.put_revisions(relation regclass,records jsonb,ord integer,id text,revision text,status text,reason text)'
     'godwit.resolve(relation regclass,id text,keep text,attributes jsonb,leaves text[])'
     'godwit.erase(relation regclass,id text)'
+    'godwit.merge_conflicts(relation regclass,max integer)'
     'godwit.retry_rejected(relation regclass,max integer,number bigint,id text,revision text,status text,reason text)'
     'godwit.track_online(relation regclass,metadata jsonb,batch integer)'
     'godwit.compact(relation regclass,keep interval,revisions integer,batch integer)'

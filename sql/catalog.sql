@@ -9,7 +9,9 @@ create table godwit.tracked (
     created_by text not null default current_user,
     created_at timestamptz not null default pg_catalog.now(),
     -- Whatever the table's owner attaches: an object, so that two tools can keep theirs side by side.
-    metadata jsonb not null default '{}' check (pg_catalog.jsonb_typeof(metadata) = 'object')
+    metadata jsonb not null default '{}' check (pg_catalog.jsonb_typeof(metadata) = 'object'),
+    -- What is done about conflicts; see godwit.set_policy.
+    policy jsonb not null default '{"conflicts": "keep"}'
 );
 comment on table godwit.tracked is 'Tables with a history twin; written by godwit.track and godwit.untrack.';
 

@@ -25,6 +25,29 @@ create function godwit.resolve(
 comment on function godwit.resolve is
     'Ends the other branches of a record: keeps one leaf, or edits it to these attributes.';
 
+create function godwit.set_policy(
+    relation regclass,
+    policy jsonb
+) returns void
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select godwit._set_policy(relation, policy) $$;
+comment on function godwit.set_policy is
+    'What is done about a table''s conflicts: {"conflicts": "keep" | "fields", "attributes": {"stock": "counter", …}}.';
+
+create function godwit.merge_conflicts(
+    relation regclass,
+    max integer default 1000
+) returns bigint
+    language sql
+    volatile
+    security invoker
+    as $$ select godwit._merge_conflicts(relation, max) $$;
+comment on function godwit.merge_conflicts is
+    'Merges conflicts that are there already by the table''s policy; returns how many records.';
+
 create function godwit.retry_rejected(
     relation regclass,
     max integer default 1000

@@ -12,7 +12,8 @@ drop function godwit._parent(oid, anyelement);
 drop function godwit._create_table(text, text, text, jsonb);
 drop function godwit._column_definition(jsonb);
 
-alter table godwit.tracked add column key text[], add column key_types text[];
+alter table godwit.tracked add column key text[], add column key_types text[],
+    add column policy jsonb not null default '{"conflicts": "keep"}';
 
 alter table godwit.rejected enable row level security;
 create policy owner on godwit.rejected for select using (pg_catalog.pg_has_role(
@@ -168,6 +169,12 @@ create or replace function godwit._report_job(job text, relation oid, done bigin
 
 create or replace function godwit._end_job(job text, relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_end_job_wrapper';
+
+create or replace function godwit._set_policy(relation oid, policy jsonb) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_set_policy_wrapper';
+
+create or replace function godwit._merge_conflicts(relation oid, max integer) returns bigint
+    language c volatile strict as 'MODULE_PATHNAME', '_merge_conflicts_wrapper';
 
 create or replace function godwit._retry_rejected(relation oid, max integer)
     returns table (number bigint, id text, revision text, status text, reason text)
@@ -1386,6 +1393,31 @@ create or replace function godwit.resolve(
 
 comment on function godwit.resolve is
     'Ends the other branches of a record: keeps one leaf, or edits it to these attributes.';
+
+create or replace function godwit.set_policy(
+    relation regclass,
+    policy jsonb
+) returns void
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select godwit._set_policy(relation, policy) $$;
+
+comment on function godwit.set_policy is
+    'What is done about a table''s conflicts: {"conflicts": "keep" | "fields", "attributes": {"stock": "counter", …}}.';
+
+create or replace function godwit.merge_conflicts(
+    relation regclass,
+    max integer default 1000
+) returns bigint
+    language sql
+    volatile
+    security invoker
+    as $$ select godwit._merge_conflicts(relation, max) $$;
+
+comment on function godwit.merge_conflicts is
+    'Merges conflicts that are there already by the table''s policy; returns how many records.';
 
 create or replace function godwit.retry_rejected(
     relation regclass,

@@ -81,6 +81,10 @@ create function godwit._report_job(job text, relation oid, done bigint) returns 
     language c volatile strict as 'MODULE_PATHNAME', '_report_job_wrapper';
 create function godwit._end_job(job text, relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_end_job_wrapper';
+create function godwit._set_policy(relation oid, policy jsonb) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_set_policy_wrapper';
+create function godwit._merge_conflicts(relation oid, max integer) returns bigint
+    language c volatile strict as 'MODULE_PATHNAME', '_merge_conflicts_wrapper';
 create function godwit._retry_rejected(relation oid, max integer)
     returns table (number bigint, id text, revision text, status text, reason text)
     language c volatile strict as 'MODULE_PATHNAME', '_retry_rejected_wrapper';

@@ -73,6 +73,8 @@ fn _changes(
     TableIterator::new(rows)
 }
 
+/// The highest revision has no child, so mostly it is the winner (see `reconcile::due`).
+///
 /// One table's changes above `$1` and up to the horizon `$2`.
 fn part(shape: &Shape, records: bool) -> String {
     let record = if records {
@@ -82,9 +84,13 @@ fn part(shape: &Shape, records: bool) -> String {
     };
     format!(
         "select (p._godwit_row)._seq, {name}, (p._godwit_row)._id, (p._godwit_row)._rev::text, (p._godwit_row)._deleted,
-                (select l._rev::text from {twin} l
-                  where l._id = (p._godwit_row)._id and {is_leaf}
-                  order by l._deleted, l._rev desc limit 1),
+                (select case when top.passed
+                        then (select l._rev::text from {twin} l
+                               where l._id = (p._godwit_row)._id and {is_leaf}
+                               order by l._deleted, l._rev desc limit 1)
+                        else top._rev::text end
+                   from (select h._rev, h._deleted or h._stub as passed from {twin} h
+                          where h._id = (p._godwit_row)._id order by h._rev desc limit 1) top),
                 {record}
            from (select _godwit_row from {twin} _godwit_row where _seq > $1 and _seq <= $2 and not _stub
                   order by _seq limit $3) p",

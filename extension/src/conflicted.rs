@@ -21,7 +21,12 @@ use crate::twin::{self, Revision};
 
 /// Takes note of conflicts that these added revisions begin or end. `shown` is what the table
 /// showed of these records before and since.
-pub fn note(shape: &Shape, ids: &[String], added: &[&Revision], shown: &[(String, RevisionId)]) {
+pub fn note(
+    shape: &Shape,
+    ids: &[String],
+    added: &[&Revision],
+    shown: &[(String, RevisionId)],
+) -> Vec<String> {
     let mut leaves: BTreeMap<&str, BTreeSet<&RevisionId>> = BTreeMap::new();
     for (id, revision) in shown {
         leaves.entry(id).or_default().insert(revision);
@@ -38,7 +43,15 @@ pub fn note(shape: &Shape, ids: &[String], added: &[&Revision], shown: &[(String
     if !leaves.is_empty() {
         begin(shape, &leaves);
     }
-    end(shape, ids);
+    end(shape, ids)
+}
+
+/// Some records that are listed.
+pub fn some(shape: &Shape, max: i32) -> Vec<String> {
+    let sql = "select record_id from godwit.conflicted where relation = $1
+                order by record_id limit $2";
+    let args = [spi::oid(shape.relation), spi::int8(max.into())];
+    role::as_owner(catalog_owner(), || spi::rows(sql, &args, |row| row.need(1)))
 }
 
 /// Whether a record is listed.
@@ -105,11 +118,11 @@ pub fn listed(shape: &Shape, ids: &[String]) -> Vec<String> {
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, |row| row.need(1)))
 }
 
-/// Strikes those of these records that have one living leaf, or none.
-fn end(shape: &Shape, ids: &[String]) {
-    let listed = listed(shape, ids);
+/// Strikes those of these records that have one living leaf, or none; returns the others.
+fn end(shape: &Shape, ids: &[String]) -> Vec<String> {
+    let mut listed = listed(shape, ids);
     if listed.is_empty() {
-        return;
+        return listed;
     }
     let sql = format!(
         "select k.id from unnest($1) k(id) where (
@@ -122,10 +135,12 @@ fn end(shape: &Shape, ids: &[String]) {
     let args = [spi::texts(listed.iter().map(String::as_str))];
     let ended: Vec<String> =
         role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.need(1)));
+    listed.retain(|id| !ended.contains(id));
     if ended.is_empty() {
-        return;
+        return listed;
     }
     let sql = "delete from godwit.conflicted where relation = $1 and record_id = any ($2)";
     let args = [spi::oid(shape.relation), spi::texts(ended.iter().map(String::as_str))];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
+    listed
 }

@@ -22,7 +22,7 @@ use crate::spi;
 use crate::twin::{self, Revision};
 
 /// A tombstone with this attribute erases what it ends, wherever it comes to.
-const MARK: &str = "_erased";
+const MARK: &str = "@erased";
 
 /// SQL that takes a body out of a twin's row.
 fn without_body(shape: &Shape) -> String {

@@ -69,8 +69,11 @@ impl Extra {
     /// What an UPDATE in plain SQL leaves standing: attributes without a column, and those whose
     /// column it did not change.
     pub fn carried(&self, shape: &Shape, changed: impl Fn(&str) -> bool) -> Extra {
-        let keep =
-            |name: &String| shape.column_for(name).is_none_or(|column| !changed(&column.name));
+        // Of what a revision was merged its children say nothing.
+        let keep = |name: &String| {
+            name != revision::merge::MERGED
+                && shape.column_for(name).is_none_or(|column| !changed(&column.name))
+        };
         let attributes = self
             .attributes
             .iter()

@@ -146,6 +146,10 @@ pub fn parent(
         spi::rows(&sql, &args, |row| row::read_revision(&row.need::<Vec<u8>>(1)))
     });
     for candidate in candidates {
+        // An insert carries nothing: it goes on from what was about to be deleted by another session.
+        if twin::edited(id, Some(&candidate), false, attributes) == *revision {
+            return Ok(Some((candidate, Extra::default())));
+        }
         let kept = carried_from(shape, id, &candidate, attributes)?;
         let mut whole = attributes.clone();
         kept.lay_over(&mut whole);

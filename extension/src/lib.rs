@@ -23,6 +23,7 @@ mod expected;
 mod graft;
 mod history;
 mod incarnation;
+mod merging;
 mod published;
 mod reconcile;
 mod sequence;

@@ -13,6 +13,7 @@ use crate::backfill;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
+use crate::merging;
 use crate::role;
 use crate::row;
 use crate::shape::{Column, Shape};
@@ -58,14 +59,22 @@ struct Due {
     row: Option<RevisionId>,
 }
 
-/// Elects the winners of these records anew after revisions were added to the twin, and brings the
-/// table after them.
+/// Elects the winners of these records anew after revisions were added to the twin, brings the table
+/// after them, and merges what the table's policy merges.
 pub fn reconcile(shape: &Shape, ids: &[String], added: &[&Revision]) {
+    let torn = elect(shape, ids, added);
+    merging::merge(shape, &torn);
+}
+
+/// The election alone; returns the records that have conflicts now.
+pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision]) -> Vec<String> {
     let _settings = shape.settings();
     let mut shown = role::as_owner(shape.owner, || lock(shape, ids));
+    let mut inserted = false;
     for round in 0..=ROUNDS_MAX {
         let due = role::as_owner(shape.owner, || due(shape, ids));
         shown.extend(due.iter().filter_map(|due| Some((due.id.clone(), due.row.clone()?))));
+        inserted |= due.iter().any(|due| due.row.is_none());
         match due.first() {
             None => break,
             Some(left) if round == ROUNDS_MAX => {
@@ -75,7 +84,11 @@ pub fn reconcile(shape: &Shape, ids: &[String], added: &[&Revision]) {
             Some(_) => role::as_owner(shape.owner, || write(shape, &due, round)),
         }
     }
-    conflicted::note(shape, ids, added, &shown);
+    // Another session's row, beside which ours stepped back, may show the winner already.
+    if inserted {
+        shown.extend(role::as_owner(shape.owner, || lock(shape, ids)));
+    }
+    conflicted::note(shape, ids, added, &shown)
 }
 
 /// Locks the rows that these records have in the table, in the order of their ids; returns what

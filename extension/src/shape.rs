@@ -54,6 +54,8 @@ pub struct Shape {
     pub needs_settings: bool,
     /// Whether every row has a revision: not while `track_online` is at work.
     pub is_complete: bool,
+    /// What is done about conflicts.
+    pub policy: revision::Policy,
     pub row_security: bool,
     pub policies: Vec<Policy>,
     pub eras: Eras,
@@ -71,7 +73,7 @@ const TABLE_SQL: &str = "
            t.twin::oid,
            (select i.indexrelid from pg_catalog.pg_index i
              where i.indrelid = t.twin and i.indisprimary),
-           a.attnum, a.atttypid, c.relrowsecurity, a.attnotnull
+           a.attnum, a.atttypid, c.relrowsecurity, a.attnotnull, t.policy
       from godwit.tracked t
       join pg_catalog.pg_class c on c.oid = t.relation
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -182,6 +184,11 @@ impl Shape {
                 needs_settings: false,
                 row_security: row.need(10),
                 is_complete: row.need(11),
+                policy: serde_json::from_value(row.need::<pgrx::JsonB>(12).0).unwrap_or_else(
+                    |error| {
+                        Error::Internal(format!("a stored policy can't be read: {error}")).report()
+                    },
+                ),
                 policies: Vec::new(),
                 eras: Eras::default(),
             }

@@ -10,7 +10,8 @@ drop function godwit._parent(oid, anyelement);
 drop function godwit._create_table(text, text, text, jsonb);
 drop function godwit._column_definition(jsonb);
 
-alter table godwit.tracked add column key text[], add column key_types text[];
+alter table godwit.tracked add column key text[], add column key_types text[],
+    add column policy jsonb not null default '{"conflicts": "keep"}';
 
 alter table godwit.rejected enable row level security;
 create policy owner on godwit.rejected for select using (pg_catalog.pg_has_role(

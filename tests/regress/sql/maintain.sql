@@ -110,7 +110,7 @@ select count(*) from peer where id = 1;
 select * from godwit.verify('peer') union all select * from godwit.verify('logs');
 select godwit.get('logs', '2', revisions => true) ->> 'revision' is not null;
 set role guest;
-select status from godwit.put_revisions('peer', (select jsonb_agg(jsonb_build_object('id', '2', 'revision', (godwit.generation(_rev) + 1) || '-e', 'revisions', jsonb_build_array((godwit.generation(_rev) + 1) || '-e', _rev), 'deleted', true, 'attributes', '{"_erased": {"bool": "true"}}'::jsonb)) from peer where id = 2));
+select status from godwit.put_revisions('peer', (select jsonb_agg(jsonb_build_object('id', '2', 'revision', (godwit.generation(_rev) + 1) || '-e', 'revisions', jsonb_build_array((godwit.generation(_rev) + 1) || '-e', _rev), 'deleted', true, 'attributes', '{"@erased": {"bool": "true"}}'::jsonb)) from peer where id = 2));
 reset role;
 select count(*) > 0 as kept from peer_history where _id = '2' and note is not null;
 drop function replicate;
