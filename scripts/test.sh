@@ -103,6 +103,7 @@ suite ops run_ops
 suite e2e run_e2e
 suite demo run_demo
 suite docs run_docs
+suite torture "$here/torture.sh" 60
 suite apps "$here/apps.sh"
 
 echo

@@ -33,14 +33,16 @@ done
 
 # A copy of the server's programs with the guardless library in it; sets PG_BIN.
 break_guard() {
-    local copy library
+    local copy library share
     say "building the extension without the guard"
     cargo build --release --quiet -p godwit --no-default-features --features "pg$PG_MAJOR,broken-guard" \
         || die "the extension could not be built: see the lines above."
     copy=$(cluster_folder "$LOCAL/scratch/$name-postgres")
     rm -rf "${copy:?}"/*
     library=$("$PG_CONFIG" --pkglibdir)
-    cp -a --parents "$PG_BIN" "$library" "$("$PG_CONFIG" --sharedir)" "$copy"
+    share=$("$PG_CONFIG" --sharedir)
+    # Under the same paths: the programs find each other and their files relative to themselves.
+    tar -C / -c "${PG_BIN#/}" "${library#/}" "${share#/}" | tar -C "$copy" -x
     install -m 755 "$TARGET/release/libgodwit.so" "$copy$library/godwit.so"
     PG_BIN=$copy$PG_BIN
     PG_CONFIG=$PG_BIN/pg_config
@@ -52,7 +54,7 @@ cargo build --release --quiet -p godwit-torture
 [ -z "$broken" ] || break_guard
 
 export TORTURE_OPTIONS="-c fsync=on -c max_prepared_transactions=64 -c max_connections=100 -c deadlock_timeout=100ms
-    -c wal_keep_size=256MB -c wal_writer_delay=1s -c shared_buffers=64MB -c hot_standby=on"
+    -c wal_keep_size=256MB -c wal_writer_delay=10s -c shared_buffers=64MB -c hot_standby=on"
 # shellcheck disable=SC2086
 cluster_scratch "$name" $TORTURE_OPTIONS
 REPLICA=$(cluster_folder "$LOCAL/scratch/$name-replica")

@@ -11,7 +11,7 @@ set -euo pipefail
 . "$ROOT/scripts/cluster.sh"
 
 postmaster() { head -n 1 "$1/data/postmaster.pid"; }
-children() { ps -o pid= --ppid "$1"; }
+children() { cat "/proc/$1/task/$1/children"; }
 is_running() { [ -d "/proc/$1" ] && ! grep -qs '^State:.*zombie' "/proc/$1/status"; }
 
 kill_server() {
@@ -53,7 +53,7 @@ shift
 case $verb in
     kill) kill_server "$1" ;;
     kill-one)
-        children "$(postmaster "$1")" | grep -qx " *$2" || exit 0
+        [[ " $(children "$(postmaster "$1")") " == *" $2 "* ]] || exit 0
         kill -KILL "$2" 2> /dev/null || true
         ;;
     start) start "$@" ;;

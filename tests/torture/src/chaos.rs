@@ -72,6 +72,7 @@ impl Chaos {
 
     async fn kill_backend(&mut self) -> Result<(), Failure> {
         let session = self.servers.answering().await?;
+        self.relax().await;
         // Any of the server's own processes now and then, else a session that is at work.
         let kind = if self.random.chance(30) { "<>" } else { "=" };
         let sql = format!(
@@ -87,16 +88,26 @@ impl Chaos {
         // The postmaster notices, and starts all others anew.
         tokio::time::sleep(Duration::from_millis(200)).await;
         self.servers.answering().await?;
+        self.world.lax_only.store(false, Ordering::SeqCst);
         Ok(())
     }
 
     async fn kill_server(&mut self) -> Result<(), Failure> {
+        self.relax().await;
         self.servers.kill_primary().await?;
+        self.world.lax_only.store(false, Ordering::SeqCst);
         Figures::add(&self.world.figures.server_kills, 1);
         tokio::time::sleep(Duration::from_millis(self.random.below(400))).await;
         self.servers.start_primary().await?;
         self.servers.answering().await?;
         Ok(())
+    }
+
+    /// For a moment nothing is flushed but by readers: any commit that waits for the disk would take the
+    /// others' along.
+    async fn relax(&mut self) {
+        self.world.lax_only.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(self.random.between(300, 1500))).await;
     }
 
     async fn terminate(&mut self) -> Result<(), Failure> {

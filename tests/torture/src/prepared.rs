@@ -71,6 +71,10 @@ pub async fn mind(world: Arc<World>, finished: Arc<std::sync::atomic::AtomicBool
     let mut last_since: Option<Instant> = None;
     loop {
         let last = finished.load(Ordering::SeqCst);
+        if world.lax_only.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
         let session = world.session().await;
         let found = session.query("select gid from pg_prepared_xacts", &[]).await;
         let names: Vec<String> =

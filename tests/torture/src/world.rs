@@ -52,6 +52,8 @@ pub struct World {
     pub reading: AtomicBool,
     /// No transaction may commit before it is on the replica's disk too.
     pub durable_only: AtomicBool,
+    /// No transaction may wait for a disk: what a crash then takes back must not have been shown.
+    pub lax_only: AtomicBool,
     /// Transactions under way that don't wait for any disk.
     pub lax: AtomicI64,
     pub figures: Figures,
@@ -70,6 +72,7 @@ impl World {
             writing: AtomicBool::new(true),
             reading: AtomicBool::new(true),
             durable_only: AtomicBool::new(false),
+            lax_only: AtomicBool::new(false),
             lax: AtomicI64::new(0),
             figures: Figures::default(),
             ledger: Mutex::default(),
