@@ -3,8 +3,10 @@
 use crate::path;
 use crate::random::Random;
 
-/// Rows of `hot`; a few of them are in most transactions.
+/// Rows of `hot` at a time; a few of them are in most transactions. After a minute others take their
+/// place: what a page of changes takes grows with its records' histories.
 const HOT: u64 = 200;
+const HOT_EPOCHS: u64 = 3;
 const BULK: u64 = 3000;
 
 pub const SCHEMA: &str = "
@@ -21,10 +23,10 @@ pub const SCHEMA: &str = "
         photo bytea,
         doc jsonb);";
 
-/// One statement.
+/// One statement. `epoch` counts up every twenty seconds.
 pub fn any(random: &mut Random, epoch: u64) -> String {
     match random.weighted(&[46, 7, 24, 23]) {
-        0 => hot(random),
+        0 => hot(random, epoch / HOT_EPOCHS * HOT),
         1 => bulk(random),
         2 => cases(random, epoch),
         _ => put_revisions(random, epoch),
@@ -37,9 +39,9 @@ pub fn is_expected(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| matches!(code.code(), "23505" | "P0002"))
 }
 
-fn hot(random: &mut Random) -> String {
-    let id = if random.chance(15) { random.below(4) } else { random.below(HOT) };
-    let other = random.below(HOT);
+fn hot(random: &mut Random, first: u64) -> String {
+    let id = first + if random.chance(15) { random.below(4) } else { random.below(HOT) };
+    let other = first + random.below(HOT);
     let n = random.below(1000);
     match random.weighted(&[30, 30, 14, 8, 4, 6, 8]) {
         0 => format!(

@@ -11,7 +11,7 @@ use crate::read::is_foreign;
 const RECORDS: u64 = 24;
 const DEPTH_MAX: u64 = 8;
 
-/// Some revisions of one record with their ancestry, in any order. `epoch` counts up slowly.
+/// Some revisions of one record with their ancestry, in any order. Each epoch has records of its own.
 pub fn batch(random: &mut Random, epoch: u64) -> Vec<Record> {
     let number = random.below(RECORDS);
     let kind = if number.is_multiple_of(8) { "foreign" } else { "peer" };
