@@ -74,6 +74,7 @@ async fn run() -> Result<bool, Failure> {
     let named = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
     let (url, gateway) = (named("GODWIT_DATABASE_URL")?, named("GODWIT_URL")?);
     let servers = Servers::from_environment()?;
+    let urls = [servers.primary.url.clone(), servers.other.url.clone()];
     let session = servers.answering().await?;
     session.batch_execute(edit::SCHEMA).await?;
     for table in TABLES {
@@ -81,7 +82,7 @@ async fn run() -> Result<bool, Failure> {
     }
     println!("seed {seed}: scripts/torture.sh {seconds} --seed {seed}");
 
-    let world = Arc::new(World::new(url, gateway, rows_a_second));
+    let world = Arc::new(World::new(url, urls, gateway, rows_a_second));
     let length = Duration::from_secs(seconds);
     let end = Instant::now() + length;
     let logs: Vec<SharedLog> = STYLES.iter().map(|_| SharedLog::default()).collect();

@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 use crate::check::{Seen, hash_of};
 use crate::mark::Mark;
 use crate::random::Random;
-use crate::world::{Failure, TABLES, World, held, is_expected, place_of, session};
+use crate::world::{Failure, TABLES, World, held, is_expected, place_of, replica_session, session};
 
 /// An answer that takes longer is a fault: a crash recovery takes a few seconds here.
 const ANSWER_SECONDS_MAX: u64 = 60;
@@ -35,6 +35,8 @@ pub struct Style {
     /// All, where there are none.
     pub tables: &'static [&'static str],
     pub records: bool,
+    /// Reads a replica while there is one.
+    pub replica: bool,
     /// Comes when so much of the run is over, and reads from the beginning.
     pub late_percent: u32,
 }
@@ -45,10 +47,10 @@ const NORMAL: Source = Source::Http { feed: "normal" };
 const LONGPOLL: Source = Source::Http { feed: "longpoll&timeout_ms=700" };
 
 const fn style(name: &'static str, source: Source, page: (u64, u64)) -> Style {
-    Style { name, source, page, tables: &[], records: false, late_percent: 0 }
+    Style { name, source, page, tables: &[], records: false, replica: false, late_percent: 0 }
 }
 
-pub const STYLES: [Style; 12] = [
+pub const STYLES: [Style; 14] = [
     style("read committed, pages of 1000", SQL, (1000, 1000)),
     style("read committed, small pages", SQL, (1, 60)),
     style("repeatable read, pages of 100", REPEATABLE, (100, 100)),
@@ -71,6 +73,8 @@ pub const STYLES: [Style; 12] = [
         tables: &["bulk", "cases"],
         ..style("gateway, longpoll of two", LONGPOLL, (1000, 1000))
     },
+    Style { replica: true, ..style("on a replica", SQL, (300, 300)) },
+    Style { replica: true, ..style("on a replica, repeatable read", REPEATABLE, (1, 200)) },
     Style { late_percent: 50, ..style("late, from the beginning", SQL, (2000, 2000)) },
 ];
 
@@ -158,6 +162,7 @@ impl Reader {
     ) -> Option<usize> {
         let session = match client.take() {
             Some(session) => session,
+            None if self.style.replica => replica_session(&self.world).await.ok()?,
             None => session(&self.world.url).await.ok()?,
         };
         let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
@@ -165,7 +170,10 @@ impl Reader {
             tokio::time::timeout(limit, self.transaction(&session, isolation, calls)).await;
         match answer {
             Ok(Ok(count)) => {
-                *client = Some(session);
+                // Now and then it looks whether there is a replica.
+                if !self.style.replica || !self.random.chance(1) {
+                    *client = Some(session);
+                }
                 return Some(count);
             }
             Ok(Err(error)) => match error.downcast_ref::<tokio_postgres::Error>() {

@@ -117,7 +117,7 @@ fn print(world: &World, history: &History, count: &Count, run: &str, faults: usi
     let f = &world.figures;
     println!(
         "torture: {run}, {} transactions committed, {} aborted, {} prepared, {} backends killed, \
-         {} servers killed, {} promotions, {} revisions of {} records, {} conflicts, {} readers, \
+         {} servers killed, {} promotions, {} revisions of {} records, {} conflicts, {} readers, {} sessions on a replica, \
          {} changes read, {} read again, {} lost with a tail, {} skipped, {} taken back, {faults} faults",
         figure(&f.committed),
         figure(&f.aborted),
@@ -129,6 +129,7 @@ fn print(world: &World, history: &History, count: &Count, run: &str, faults: usi
         history.records,
         history.conflicts,
         STYLES.len(),
+        figure(&f.on_replica),
         count.shown,
         count.again,
         count.lost,

@@ -34,6 +34,8 @@ pub struct Figures {
     pub backend_kills: AtomicU64,
     pub server_kills: AtomicU64,
     pub promotions: AtomicU64,
+    /// Sessions of readers that found a replica.
+    pub on_replica: AtomicU64,
 }
 
 impl Figures {
@@ -45,6 +47,8 @@ impl Figures {
 pub struct World {
     /// Names both servers; the one that takes writes is found by asking.
     pub url: String,
+    /// Each server's own.
+    pub urls: [String; 2],
     pub gateway_url: String,
     pub begun: Instant,
     rows_a_second: u64,
@@ -63,9 +67,10 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(url: String, gateway_url: String, rows_a_second: u64) -> Self {
+    pub fn new(url: String, urls: [String; 2], gateway_url: String, rows_a_second: u64) -> Self {
         World {
             url,
+            urls,
             gateway_url,
             begun: Instant::now(),
             rows_a_second,
@@ -122,6 +127,21 @@ impl World {
             }
         }
     }
+}
+
+/// A session with a replica where there is one, else with the primary.
+pub async fn replica_session(world: &World) -> Result<Client, Failure> {
+    let mut primary = Err("no server answers".into());
+    for url in &world.urls {
+        let Ok(client) = session(url).await else { continue };
+        let row = client.query_one("select pg_is_in_recovery()", &[]).await?;
+        if row.try_get(0)? {
+            Figures::add(&world.figures.on_replica, 1);
+            return Ok(client);
+        }
+        primary = Ok(client);
+    }
+    primary
 }
 
 pub async fn session(url: &str) -> Result<Client, Failure> {
