@@ -1,5 +1,7 @@
 //! Replicas that edit one record, exchange it and merge in any order: what must hold at the end.
 
+#![allow(clippy::unwrap_used)] // A test may.
+
 use proptest::prelude::*;
 use revision::merge::{Nodes, merge};
 use revision::{Attributes, Policy, RevisionId, Value};
