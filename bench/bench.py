@@ -113,11 +113,67 @@ def single_update(clients, commit):
     return measure
 
 
+def put_revisions(size):
+    """Batches of new records by put_revisions, against an INSERT of as many rows a statement."""
+    def measure(table, options):
+        empty(table)
+        batches = max(1, min(4000, 40_000 // size))
+        row = ROW.format(id="g")
+        # What a peer sends is made beforehand: the wire records of such rows.
+        psql(f"""drop table if exists sent; drop table if exists source; drop table if exists source_history;
+            create table source ({COLUMNS}); select godwit.track('source');
+            insert into source select {row} from generate_series(1, {batches * size}) g;
+            create table sent (n int primary key, records jsonb);
+            insert into sent select (id - 1) / {size}, jsonb_agg(godwit.get('source', id::text) - 'table')
+              from source group by 1;
+            vacuum analyze sent; alter sequence ids cache 1;
+            alter sequence ids minvalue 0 restart 0; checkpoint;""")
+        if table == "tracked":
+            script = "select count(*) from godwit.put_revisions('tracked', (select records from sent where n = nextval('ids')));"
+        else:
+            row = ROW.format(id="g")
+            script = f"""insert into plain select {row}
+                from nextval('ids') n, generate_series(n * {size} + 1, n * {size} + {size}) g;"""
+        with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+            file.write(script.replace("\n", " "))
+            file.flush()
+            run = subprocess.run(["pgbench", "-n", "-f", file.name, "-t", str(batches), "-M", "prepared"],
+                                 text=True, capture_output=True)
+        if run.returncode:
+            raise SystemExit(f"bench: pgbench failed: {run.stderr.strip()}")
+        # Milliseconds for a thousand revisions.
+        return 1000 / size * 1000 / float(re.search(r"tps = ([\d.]+)", run.stdout)[1])
+    return measure
+
+
+def track(table, options):
+    """track() of a table that is there, against making a copy of it with its key."""
+    psql(f"""drop table if exists {table}; drop table if exists {table}_history; drop table if exists copy;
+             create table {table} ({COLUMNS});""" + rows(table, 1, options.tracked_rows)
+         + f"vacuum analyze {table}; checkpoint;")
+    if table == "tracked":
+        return timed("select godwit.track('tracked');")
+    return sum(psql("create table copy as select * from plain; alter table copy add primary key (id);"))
+
+
+def sizes(options):
+    psql("drop table if exists tracked; drop table if exists tracked_history;"
+         f"create table tracked ({COLUMNS});" + rows("tracked", 1, options.rows)
+         + "vacuum full tracked; select godwit.track('tracked'); vacuum full tracked, tracked_history;")
+    run = subprocess.run(["psql", "-X", "-qAt", "-c", """
+        select pg_relation_size('tracked'), pg_total_relation_size('tracked_history'), pg_relation_size('tracked_history')
+        """], text=True, capture_output=True, check=True)
+    row, whole, heap = (int(size) / options.rows for size in run.stdout.strip().split("|"))
+    return f"The twin takes {whole:.0f} bytes a revision with its indexes, {heap:.0f} without, for rows of {row:.0f} bytes."
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--only", default="", help="measures whose name has this")
     parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--tracked-rows", type=int, default=1_000_000)
     options = parser.parse_args()
     thousands = f"{options.rows:,}"
     measures = [
@@ -130,10 +186,16 @@ def main():
         ("INSERT of one row, 1 client, synchronous_commit off", single_insert(1, "off")),
         ("UPDATE of one row, 1 client", single_update(1, "on")),
         ("UPDATE of one row, 1 client, synchronous_commit off", single_update(1, "off")),
+        ("put_revisions by 1, a thousand of them", put_revisions(1)),
+        ("put_revisions by 100, a thousand of them", put_revisions(100)),
+        ("put_revisions by 10,000, a thousand of them", put_revisions(10_000)),
+        (f"track() of {options.tracked_rows:,} rows, against a copy with its key", track),
     ]
     print(f"| what | untracked, ms | tracked, ms | ratio ({options.rounds} rounds, median) | of a round |")
     print("| --- | --- | --- | --- | --- |")
     for name, measure in measures:
+        if options.only not in name:
+            continue
         times = {"plain": [], "tracked": []}
         for number in range(options.rounds + 1):
             for table, taken in times.items():
@@ -145,6 +207,7 @@ def main():
                  for taken in times.values()]
         print(f"| {name} | {cells[0]} | {cells[1]} | {statistics.median(ratios):.2f} "
               f"| {min(ratios):.2f} to {max(ratios):.2f} |", flush=True)
+    print("\n" + sizes(options))
 
 
 if __name__ == "__main__":

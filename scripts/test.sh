@@ -12,15 +12,38 @@ lines=()
 passed=0
 failed=0
 
+is_wanted() { [ "${#wanted[@]}" = 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]; }
+
 # suite NAME COMMAND…: the last line of the log that counts something stands beside the outcome.
 suite() {
-    local name=$1 start=$SECONDS outcome details
+    local name=$1 start=$SECONDS
     shift
-    if [ "${#wanted[@]}" -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
-        return
-    fi
+    is_wanted "$name" || return 0
     # In a shell of its own: what a suite starts ends with it.
-    if ("$@") > "$logs/$name.log" 2>&1 < /dev/null; then
+    ("$@") > "$logs/$name.log" 2>&1 < /dev/null
+    report "$name" "$start" $?
+}
+
+# A suite that mostly waits for one process runs beside the others: beside NAME COMMAND…, and joined NAME.
+declare -A beside_pid beside_start
+beside() {
+    local name=$1
+    shift
+    is_wanted "$name" || return 0
+    beside_start[$name]=$SECONDS
+    ("$@") > "$logs/$name.log" 2>&1 < /dev/null &
+    beside_pid[$name]=$!
+}
+joined() {
+    [ -n "${beside_pid[$1]:-}" ] || return 0
+    wait "${beside_pid[$1]}"
+    report "$1" "${beside_start[$1]}" $?
+}
+
+# report NAME START CODE
+report() {
+    local name=$1 start=$2 outcome details
+    if [ "$3" = 0 ]; then
         outcome=ok
         passed=$((passed + 1))
     else
@@ -97,6 +120,7 @@ suite vectors python3 tests/vectors/check.py
 suite pouchdb run_pouchdb
 suite pgspot "$here/pgspot.sh"
 suite install "$here/install.sh"
+beside apps "$here/apps.sh"
 suite regress run_regress
 suite isolation run_isolation
 suite ops run_ops
@@ -104,7 +128,7 @@ suite e2e run_e2e
 suite demo run_demo
 suite docs run_docs
 suite torture "$here/torture.sh" 60
-suite apps "$here/apps.sh"
+joined apps
 
 echo
 printf '%s\n' "${lines[@]}"
