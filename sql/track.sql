@@ -322,6 +322,7 @@ declare
 begin
     -- A procedure that commits can't have a search path of its own: every name here says its schema.
     perform godwit._check_batch(batch);
+    perform godwit._check_backfill(relation);
     if godwit._begin_online(relation, metadata) then
         commit;
     end if;

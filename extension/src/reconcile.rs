@@ -96,7 +96,7 @@ pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision]) -> Vec<String> 
 pub fn lock(shape: &Shape, ids: &[String]) -> Vec<(String, RevisionId)> {
     if !shape.is_complete {
         let rows = format!("exists (select from {} where {})", keys(shape), same_key(shape));
-        backfill::touch_with(shape, &rows, &key_args(shape, ids));
+        backfill::touch(shape, &rows, &key_args(shape, ids));
     }
     let sql = format!(
         "select k.id, t._rev from {keys} join {table} t on {same} order by k.id for update of t",

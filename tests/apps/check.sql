@@ -11,7 +11,19 @@ create function apps.track_all() returns bigint language plpgsql as $$
 declare
     relation regclass;
     tracked bigint := 0;
+    leftover regclass;
 begin
+    -- Twins whose tables were dropped have kept the history; an app whose tests make its tables anew has to
+    -- let it go.
+    for leftover in
+        select c.oid from pg_class c
+         where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+           and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = '_prev'
+                          and a.atttypid = 'godwit.revision'::regtype)
+           and not exists (select from godwit.tracked t where c.oid = t.twin)
+    loop
+        execute format('drop table %s', leftover);
+    end loop;
     for relation in
         select c.oid from pg_class c
          where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'

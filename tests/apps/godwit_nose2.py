@@ -5,7 +5,8 @@ import os
 from mailman.database import factory
 from mailman.database.model import Model
 from nose2.events import Plugin
-from sqlalchemy import event, text
+import sqlalchemy
+from sqlalchemy import MetaData, event, text
 
 TRACKED = os.environ["APPS_TRACKED"] == "1"
 SOURCE = os.getcwd() + os.sep
@@ -44,7 +45,24 @@ def check(database):
     checks["wrong"] += lines
 
 
+class Reflected(MetaData):
+    """What a database has, without the twins: they are no tables of the app's to drop."""
+
+    def reflect(self, bind, *args, **kwargs):
+        super().reflect(bind, *args, **kwargs)
+        twins = text("select twin::text from godwit.tracked")
+        if isinstance(bind, sqlalchemy.engine.Connection):
+            twins = set(bind.scalars(twins))
+        else:
+            with bind.connect() as connection:
+                twins = set(connection.scalars(twins))
+        for name in twins & set(self.tables):
+            self.remove(self.tables[name])
+
+
 if TRACKED:
+    sqlalchemy.MetaData = Reflected
+    sqlalchemy.schema.MetaData = Reflected
     event.listen(Model.metadata, "after_create", track)
     reset = factory._reset
 

@@ -44,3 +44,18 @@ select godwit._backfill('half'::regclass, 0, 1);
 reset role;
 drop table members, twins, half; drop table members_history, twins_history, half_history;
 drop function touch_member; drop role passer;
+-- Who is no superuser can't keep the app's triggers still, and isn't made to seem one.
+create role keeper; grant create on schema public to keeper; set role keeper;
+create table watched (id int primary key, name text);
+create function watch() returns trigger language plpgsql as $$ begin raise notice '% under %', tg_op, current_setting('session_replication_role'); return new; end $$;
+create trigger watch before update on watched for each row execute function watch();
+insert into watched values (1, 'a'), (2, 'b');
+call godwit.track_online('watched');
+update watched set name = 'c' where id = 2;
+drop trigger watch on watched;
+call godwit.track_online('watched');
+select id, name, godwit.generation(_rev) from watched order by id;
+select * from godwit.verify('watched');
+drop table watched; drop table watched_history; drop function watch();
+reset role;
+drop owned by keeper; drop role keeper;
