@@ -129,7 +129,8 @@ def put_revisions(size):
             vacuum analyze sent; alter sequence ids cache 1;
             alter sequence ids minvalue 0 restart 0; checkpoint;""")
         if table == "tracked":
-            script = "select count(*) from godwit.put_revisions('tracked', (select records from sent where n = nextval('ids')));"
+            script = """select count(*) from nextval('ids') k(n) join sent s on s.n = k.n,
+                lateral godwit.put_revisions('tracked', s.records);"""
         else:
             row = ROW.format(id="g")
             script = f"""insert into plain select {row}
