@@ -112,6 +112,14 @@ run_demo() {
     stack_start demo || return 1
     cargo run --quiet -p godwit-e2e --bin demo
 }
+# run_fuzz [seconds] [seed]
+run_fuzz() {
+    . "$here/stack.sh"
+    cluster_scratch fuzz || return 1
+    createdb fuzz
+    GODWIT_DATABASE_URL=$(cluster_url fuzz) GODWIT_SERVER_LOG=$STACK/log \
+        cargo run --quiet -p godwit-fuzz -- "$@"
+}
 
 suite fmt cargo fmt --all --check
 suite clippy cargo clippy --workspace --all-targets -- -D warnings
@@ -124,6 +132,7 @@ beside apps "$here/apps.sh"
 suite regress run_regress
 suite isolation run_isolation
 suite ops run_ops
+suite fuzz run_fuzz "${FUZZ_SECONDS:-60}" "${FUZZ_SEED:-}"
 suite e2e run_e2e
 suite demo run_demo
 suite docs run_docs
