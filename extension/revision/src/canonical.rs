@@ -96,6 +96,13 @@ pub fn encode(
     out
 }
 
+/// The canonical bytes of a value by itself.
+pub fn value(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, value);
+    out
+}
+
 fn head(
     sink: &mut impl Sink,
     id: &str,

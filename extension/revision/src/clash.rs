@@ -1,5 +1,6 @@
 //! In charge of telling what two branches disagree about.
 
+use crate::merge::MERGED;
 use crate::value::Attributes;
 use std::collections::BTreeSet;
 
@@ -14,7 +15,8 @@ pub fn clashes<'a>(
     let clashes = |name: &&String| {
         let (ours, theirs) = (ours.get(*name), theirs.get(*name));
         let unchanged = |value| ancestor.is_some_and(|ancestor| ancestor.get(*name) == value);
-        ours != theirs && !unchanged(ours) && !unchanged(theirs)
+        // What a revision was merged from is nothing to disagree about.
+        *name != MERGED && ours != theirs && !unchanged(ours) && !unchanged(theirs)
     };
     names.into_iter().filter(clashes).map(String::as_str).collect()
 }

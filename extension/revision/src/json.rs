@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::value::{DEPTH_MAX, Value, ValueError, check_text};
 
 /// Digits before and after the point that Postgres's numeric holds (its documentation, table 8.2).
-const WHOLE_DIGITS_MAX: usize = 131_072;
-const FRACTION_DIGITS_MAX: usize = 16_383;
+pub(crate) const WHOLE_DIGITS_MAX: usize = 131_072;
+pub(crate) const FRACTION_DIGITS_MAX: usize = 16_383;
 
 /// Plain JSON from its text. An integer literal that fits is `int`, any other number `decimal`,
 /// printed as numeric prints it. Where an object has a member twice the last one counts, as in jsonb.

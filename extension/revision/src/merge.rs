@@ -1,34 +1,47 @@
 //! In charge of merging branches by themselves, where a policy says so: a pure function of a record's
 //! revisions, so that two databases that merge the same conflict apart make the same revision.
 //!
-//! The winner is merged with each other living leaf, highest first, attribute by attribute from what
-//! both have in common. The outcome is a child of the winner that names the other leaves (`@merged`),
-//! and a tombstone on each of them:
+//! The outcome is a child of the winner that lists the other living leaves (`@merged`), and a tombstone
+//! on each of them that names the merge:
 //!
 //! ```text
-//! 1-A -> 2-C -> 3-M*     M says what C and B say, and @merged: 2-B
-//!    \-> 2-B -> 3-T†
+//! 1-A -> 2-C -> 3-M*     M says what C and B say, and @merged: [2-B]
+//!    \-> 2-B -> 3-T†     T says @merged: 3-M
 //! ```
 //!
-//! By that name 2-B is an ancestor of the merge, as good as its parent: who edits 2-B later, not having
-//! heard of it, is merged from 2-B on, and what 2-B said is not counted twice. And merges of different
-//! leaves are different revisions, even where they say the same.
-//! Where two revisions have several lowest common ancestors, because two databases merged different
-//! leaves, these are merged themselves to be what both began from, as git's recursive strategy does.
+//! By that list 2-B is an ancestor of the merge, as good as its parent: who edits 2-B later, not having
+//! heard of it, is merged from 2-B on, and what 2-B said is not counted twice. The tombstone says the
+//! same where 3-M is known by name only. And merges of different leaves are different revisions, even
+//! where they say the same, or of two that each count one more one would be lost.
+//!
+//! What is merged is not the leaves but the edits behind them: a merge that nobody has edited stands for
+//! what it was made from. So merges of merges say what one merge of all would have said, and a leaf that
+//! has all edits in it is not merged again: the others are ended beside it, and nothing is made.
+//! Otherwise databases that replicate in a ring would merge each other's merges for ever.
+//!
+//! Edits are merged one after the other, highest first, each from what it has in common with those
+//! before. Where there are several lowest common ancestors, because databases merged different leaves,
+//! these are merged themselves to be what both began from, as git's recursive strategy does.
 
-use bigdecimal::BigDecimal;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 
 use crate::id::{GENERATION_MAX, RevisionId};
-use crate::policy::{Conflicts, Policy, Rule};
+use crate::lines::{Lines, TooMuch};
+use crate::policy::{Conflicts, Policy};
+use crate::rule::three_way;
 use crate::value::{Attributes, Value};
 
-/// A merged revision's attribute that lists the other leaves that went into it.
+/// The attribute by which a merged revision lists the other leaves that went into it, and by which the
+/// tombstone on each of these names the merged revision.
 pub const MERGED: &str = "@merged";
 
 /// Leaves of one record that are merged by themselves at most; a record with more waits for somebody.
 pub const LEAVES_MAX: usize = 64;
+
+/// How often what was begun from may have to be merged in its turn. Bounds the stack; databases get
+/// that deep that go on editing and merging across one another this often without ever agreeing.
+const DEPTH_MAX: usize = 256;
 
 /// One revision of the record.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +54,7 @@ pub struct Node {
 
 pub type Nodes = BTreeMap<RevisionId, Node>;
 
-/// What a merge adds: the merged revision first, then the tombstones.
+/// What a merge adds: the merged revision first, unless there is one already, then the tombstones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Addition {
     pub revision: RevisionId,
@@ -56,30 +69,40 @@ pub type Call<'a> = dyn Fn(&str, &str, Option<&Value>, &Value, &Value) -> Option
 /// What merging this record's living leaves adds; none where there is nothing to merge, or no rule
 /// for what they disagree about.
 pub fn merge(id: &str, nodes: &Nodes, policy: &Policy, call: &Call) -> Option<Vec<Addition>> {
+    if policy.conflicts == Conflicts::Keep {
+        return None;
+    }
     let living = living(nodes);
-    if policy.conflicts == Conflicts::Keep || !(2..=LEAVES_MAX).contains(&living.len()) {
+    let bounded = (2..=LEAVES_MAX).contains(&living.len());
+    if !bounded || living[0].generation() == GENERATION_MAX {
         return None;
     }
-    let winner = living[0];
-    if winner.generation() == GENERATION_MAX {
-        return None;
+    let merging = Merging::of(nodes, &living, policy, call)?;
+    let leaves: Vec<usize> = living.iter().filter_map(|leaf| merging.lines.place(leaf)).collect();
+    let edits = merging.edits(&leaves, 0).ok()?;
+    for (leaf, place) in living.iter().zip(&leaves) {
+        if merging.edits(&[*place], 0).ok()? == edits {
+            let others = living.iter().filter(|other| *other != leaf);
+            let end = |other: &&RevisionId| end(id, other, merging.lines.merged_into(other));
+            return Some(others.map(end).collect());
+        }
     }
-    let mut attributes = Lines { nodes }.merged(&living, policy, call)?;
+    let mut attributes = merging.said(&edits, 0).ok()??;
     let others = living[1..].iter().map(|leaf| Value::String(leaf.to_string()));
     attributes.insert(MERGED.to_owned(), Value::List(others.collect()));
-    let merged = Addition {
-        revision: RevisionId::of(id, Some(winner), false, &attributes),
-        parent: winner.clone(),
-        deleted: false,
-        attributes,
-    };
-    let ends = living[1..].iter().map(|leaf| Addition {
-        revision: RevisionId::of(id, Some(leaf), true, &Attributes::new()),
-        parent: (*leaf).clone(),
-        deleted: true,
-        attributes: Attributes::new(),
-    });
+    let revision = RevisionId::of(id, Some(living[0]), false, &attributes);
+    let ends: Vec<Addition> =
+        living[1..].iter().map(|leaf| end(id, leaf, Some(&revision))).collect();
+    let merged = Addition { revision, parent: living[0].clone(), deleted: false, attributes };
     Some(std::iter::once(merged).chain(ends).collect())
+}
+
+/// The tombstone on a leaf that went into a merge.
+fn end(id: &str, leaf: &RevisionId, into: Option<&RevisionId>) -> Addition {
+    let mark = |into: &RevisionId| (MERGED.to_owned(), Value::String(into.to_string()));
+    let attributes: Attributes = into.map(mark).into_iter().collect();
+    let revision = RevisionId::of(id, Some(leaf), true, &attributes);
+    Addition { revision, parent: leaf.clone(), deleted: true, attributes }
 }
 
 /// Leaves with a body that don't delete, highest first.
@@ -92,213 +115,90 @@ fn living(nodes: &Nodes) -> Vec<&RevisionId> {
     nodes.iter().rev().filter(is_living).map(|(revision, _)| revision).collect()
 }
 
-/// Who comes from whom: by parents, and by merges.
-struct Lines<'a> {
-    nodes: &'a Nodes,
+struct Merging<'a> {
+    lines: Lines<'a>,
+    policy: &'a Policy,
+    call: &'a Call<'a>,
+    /// What is found out once: of revisions what they say together, of one whether it is a merge.
+    said: RefCell<BTreeMap<Vec<usize>, Option<Attributes>>>,
+    merges: RefCell<BTreeMap<usize, bool>>,
 }
 
-impl Lines<'_> {
-    /// A revision and all that it comes from.
-    fn ancestors(&self, of: &RevisionId) -> BTreeSet<RevisionId> {
-        let mut found = BTreeSet::from([of.clone()]);
-        let mut next = vec![of.clone()];
-        while let Some(revision) = next.pop() {
-            for ancestor in self.made_from(&revision) {
-                // Generations only grow along a line, so no claim can close a circle.
-                if ancestor.generation() < revision.generation() && found.insert(ancestor.clone()) {
-                    next.push(ancestor);
-                }
+impl<'a> Merging<'a> {
+    fn of(
+        nodes: &'a Nodes,
+        living: &[&RevisionId],
+        policy: &'a Policy,
+        call: &'a Call<'a>,
+    ) -> Option<Self> {
+        let lines = Lines::of(nodes, living)?;
+        Some(Merging { lines, policy, call, said: Default::default(), merges: Default::default() })
+    }
+
+    /// The edits that these revisions stand for, highest first: merges are taken apart, and what another
+    /// comes from is left out.
+    fn edits(&self, revisions: &[usize], depth: usize) -> Result<Vec<usize>, TooMuch> {
+        let mut found = vec![false; self.lines.len()];
+        let mut due: BTreeSet<usize> = revisions.iter().copied().collect();
+        while let Some(revision) = due.pop_last() {
+            if self.is_merge(revision, depth)? {
+                due.extend(self.lines.made_from(revision));
+            } else {
+                found[revision] = true;
             }
         }
-        found
+        self.lines.lowest(&found)
     }
 
-    fn made_from(&self, revision: &RevisionId) -> Vec<RevisionId> {
-        let Some(node) = self.nodes.get(revision) else { return Vec::new() };
-        let mark = node.body.as_ref().and_then(|body| body.get(MERGED));
-        let merged = match mark {
-            Some(Value::List(items)) => items.as_slice(),
-            _ => &[],
+    /// Whether a revision says just what those say that it names. Who edits a merge and leaves the list
+    /// in, or merges by another policy, has made an edit.
+    fn is_merge(&self, revision: usize, depth: usize) -> Result<bool, TooMuch> {
+        let made_from = self.lines.made_from(revision);
+        let (Some(body), 2..) = (self.lines.body(revision), made_from.len()) else {
+            return Ok(false);
         };
-        let merged = merged.iter().filter_map(|item| match item {
-            Value::String(text) => RevisionId::parse(text).ok(),
-            _ => None,
-        });
-        node.parent.clone().into_iter().chain(merged).collect()
+        if let Some(known) = self.merges.borrow().get(&revision) {
+            return Ok(*known);
+        }
+        let is_merge = self.said(made_from, deeper(depth)?)? == Some(body);
+        self.merges.borrow_mut().insert(revision, is_merge);
+        Ok(is_merge)
     }
 
-    /// A revision's body, without what it says of its own making.
-    fn body(&self, revision: &RevisionId) -> Option<Attributes> {
-        let mut body = self.nodes.get(revision)?.body.clone()?;
-        body.remove(MERGED);
-        Some(body)
+    /// What revisions say together; none where no rule says so.
+    fn said(&self, revisions: &[usize], depth: usize) -> Result<Option<Attributes>, TooMuch> {
+        if let [one] = revisions {
+            return Ok(self.lines.body(*one));
+        }
+        let edits = self.edits(revisions, depth)?;
+        if let Some(known) = self.said.borrow().get(&edits) {
+            return Ok(known.clone());
+        }
+        let said = self.merged(&edits, deeper(depth)?)?;
+        self.said.borrow_mut().insert(edits, said.clone());
+        Ok(said)
     }
 
-    /// What revisions, highest first, say together.
-    fn merged(
-        &self,
-        revisions: &[&RevisionId],
-        policy: &Policy,
-        call: &Call,
-    ) -> Option<Attributes> {
-        let (first, rest) = revisions.split_first()?;
-        let mut ours = self.body(first)?;
-        let mut come_from = self.ancestors(first);
+    fn merged(&self, edits: &[usize], depth: usize) -> Result<Option<Attributes>, TooMuch> {
+        let Some((first, rest)) = edits.split_first() else { return Ok(None) };
+        let mut ours = self.lines.body(*first);
+        let mut come_from = self.lines.ancestors(&[*first])?;
         for other in rest {
-            let theirs = self.body(other)?;
-            let of_other = self.ancestors(other);
-            let common: BTreeSet<&RevisionId> = come_from.intersection(&of_other).collect();
-            let base = self.merged(&self.lowest(&common), policy, call)?;
-            ours = three_way(policy, &base, &ours, &theirs, call)?;
-            come_from.extend(of_other);
+            let of_other = self.lines.ancestors(&[*other])?;
+            let common: Vec<bool> =
+                come_from.iter().zip(&of_other).map(|(ours, theirs)| *ours && *theirs).collect();
+            let base = self.said(&self.lines.lowest(&common)?, depth)?;
+            let (Some(our), Some(theirs), Some(base)) = (ours, self.lines.body(*other), base)
+            else {
+                return Ok(None);
+            };
+            ours = three_way(self.policy, &base, &our, &theirs, self.call);
+            come_from.iter_mut().zip(of_other).for_each(|(ours, theirs)| *ours |= theirs);
         }
-        Some(ours)
-    }
-
-    /// Those that no other of them comes from, highest first.
-    fn lowest<'r>(&self, common: &BTreeSet<&'r RevisionId>) -> Vec<&'r RevisionId> {
-        let mut lowest: Vec<&RevisionId> = Vec::new();
-        let mut covered: BTreeSet<RevisionId> = BTreeSet::new();
-        for revision in common.iter().rev() {
-            if !covered.contains(*revision) {
-                lowest.push(revision);
-                covered.extend(self.ancestors(revision));
-            }
-        }
-        lowest
+        Ok(ours)
     }
 }
 
-/// Attribute by attribute: who alone has changed it has it; a rule decides where both have.
-fn three_way(
-    policy: &Policy,
-    base: &Attributes,
-    ours: &Attributes,
-    theirs: &Attributes,
-    call: &Call,
-) -> Option<Attributes> {
-    let names: BTreeSet<&String> = base.keys().chain(ours.keys()).chain(theirs.keys()).collect();
-    let mut merged = Attributes::new();
-    for name in names {
-        let (was, our, their) = (base.get(name), ours.get(name), theirs.get(name));
-        let rule = policy.attributes.get(name);
-        // Two that each count one more come to the same value, and mean two more.
-        let same = our == their && rule != Some(&Rule::Counter);
-        let value = if their == was || same {
-            our.cloned()
-        } else if our == was {
-            their.cloned()
-        } else {
-            Some(rule?.decide(name, was, our?, their?, call)?)
-        };
-        if let Some(value) = value {
-            merged.insert(name.clone(), value);
-        }
-    }
-    Some(merged)
-}
-
-impl Rule {
-    fn decide(
-        &self,
-        name: &str,
-        was: Option<&Value>,
-        ours: &Value,
-        theirs: &Value,
-        call: &Call,
-    ) -> Option<Value> {
-        match self {
-            Rule::Counter => count(was?, ours, theirs),
-            Rule::Set => set(was, ours, theirs),
-            Rule::Max => {
-                higher(ours, theirs).map(|ours_is| (if ours_is { ours } else { theirs }).clone())
-            }
-            Rule::Min => {
-                lower(ours, theirs).map(|ours_is| (if ours_is { ours } else { theirs }).clone())
-            }
-            Rule::Function(function) => call(function, name, was, ours, theirs),
-        }
-    }
-}
-
-/// What was, and both differences. Floats are not counted: their sum depends on its order.
-fn count(was: &Value, ours: &Value, theirs: &Value) -> Option<Value> {
-    match (was, ours, theirs) {
-        (Value::Int(was), Value::Int(ours), Value::Int(theirs)) => {
-            let sum = i128::from(*ours) + i128::from(*theirs) - i128::from(*was);
-            i64::try_from(sum).ok().map(Value::Int)
-        }
-        (Value::Decimal(was), Value::Decimal(ours), Value::Decimal(theirs)) => {
-            let read = |text: &str| BigDecimal::from_str(text).ok();
-            let sum = read(ours)? + read(theirs)? - read(was)?;
-            Some(Value::Decimal(sum.to_plain_string()))
-        }
-        _ => None,
-    }
-}
-
-/// What is in both, and what either has added since: first in the order that it was, then what was
-/// added, by its JSON text.
-fn set(was: Option<&Value>, ours: &Value, theirs: &Value) -> Option<Value> {
-    let members = |value: &Value| match value {
-        Value::List(items) => {
-            let keyed = items.iter().map(|item| (item.to_wire().to_string(), item.clone()));
-            Some(keyed.collect::<Vec<_>>())
-        }
-        Value::Null => Some(Vec::new()),
-        _ => None,
-    };
-    let was = was.map_or(Some(Vec::new()), members)?;
-    let (ours, theirs) = (members(ours)?, members(theirs)?);
-    let has = |list: &[(String, Value)], key: &str| list.iter().any(|(other, _)| other == key);
-    let mut taken = BTreeSet::new();
-    let mut merged = Vec::new();
-    for (key, item) in &was {
-        if has(&ours, key) && has(&theirs, key) && taken.insert(key.clone()) {
-            merged.push(item.clone());
-        }
-    }
-    let added: BTreeMap<String, Value> =
-        ours.into_iter().chain(theirs).filter(|(key, _)| !has(&was, key)).collect();
-    merged.extend(added.into_values());
-    Some(Value::List(merged))
-}
-
-/// Whether ours is the higher; null is below everything. None where the two can't be compared.
-fn higher(ours: &Value, theirs: &Value) -> Option<bool> {
-    match (ours, theirs) {
-        (Value::Null, _) => Some(false),
-        (_, Value::Null) => Some(true),
-        _ => compare(ours, theirs).map(std::cmp::Ordering::is_ge),
-    }
-}
-
-/// Whether ours is the lower; null loses here too.
-fn lower(ours: &Value, theirs: &Value) -> Option<bool> {
-    match (ours, theirs) {
-        (Value::Null, _) => Some(false),
-        (_, Value::Null) => Some(true),
-        _ => compare(ours, theirs).map(std::cmp::Ordering::is_le),
-    }
-}
-
-fn compare(ours: &Value, theirs: &Value) -> Option<std::cmp::Ordering> {
-    let text = |value: &Value| value.wire_text().unwrap_or_default();
-    let by_number = match (ours, theirs) {
-        (Value::Int(a), Value::Int(b)) => a.cmp(b),
-        (Value::Decimal(a), Value::Decimal(b)) => {
-            BigDecimal::from_str(a).ok()?.cmp(&BigDecimal::from_str(b).ok()?)
-        }
-        (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-        (Value::String(a), Value::String(b)) => a.as_bytes().cmp(b.as_bytes()),
-        (Value::Date(a), Value::Date(b)) | (Value::Timestamp(a), Value::Timestamp(b))
-            if a.len() == b.len() =>
-        {
-            a.as_bytes().cmp(b.as_bytes())
-        }
-        _ => return None,
-    };
-    // 1.0 and 1.00 are equal as numbers and not the same value.
-    Some(by_number.then_with(|| text(ours).cmp(&text(theirs))))
+fn deeper(depth: usize) -> Result<usize, TooMuch> {
+    if depth < DEPTH_MAX { Ok(depth + 1) } else { Err(TooMuch) }
 }
