@@ -79,29 +79,29 @@ create or replace function godwit._horizon() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_horizon_wrapper';
 
 create or replace function godwit._sees(shown anyelement) returns boolean
-    language c stable as 'MODULE_PATHNAME', '_sees_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_sees_wrapper';
 
 create or replace function godwit._is_leaf(relation oid, id text, revision godwit.revision) returns boolean
-    language c stable as 'MODULE_PATHNAME', '_is_leaf_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_is_leaf_wrapper';
 
 create or replace function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 
 create or replace function godwit._first_revision(id text, names text[], body anyelement) returns godwit.revision
-    language c stable as 'MODULE_PATHNAME', '_first_revision_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_first_revision_wrapper';
 
 create or replace function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
     language c immutable strict as 'MODULE_PATHNAME', '_tombstone_wrapper';
 
 create or replace function godwit._parent(relation oid, shown anyelement) returns godwit.revision
-    language c volatile as 'MODULE_PATHNAME', '_parent_wrapper';
+    language c volatile strict as 'MODULE_PATHNAME', '_parent_wrapper';
 
 create or replace function godwit._carried(relation oid, extra jsonb, before anyelement, after anyelement)
     returns jsonb
-    language c stable as 'MODULE_PATHNAME', '_carried_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_carried_wrapper';
 
 create or replace function godwit._record(relation oid, revision anyelement) returns jsonb
-    language c stable as 'MODULE_PATHNAME', '_record_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_record_wrapper';
 
 create or replace function godwit._put(relation oid, record jsonb, on_conflict text) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_put_wrapper';
@@ -549,6 +549,19 @@ $$;
 comment on function godwit.find_table is
     'The tracked table of this name on the wire: bare in schema public, else "schema.table".';
 
+create or replace function godwit._require_table(relation regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if relation is null then
+        raise exception 'the table must not be null' using errcode = 'null_value_not_allowed';
+    elsif not exists (select from pg_class c where c.oid = relation) then
+        raise exception 'there is no table with OID %', relation::oid using errcode = 'undefined_table';
+    end if;
+end
+$$;
+
 create or replace function godwit._check_trackable(relation regclass) returns void
     language plpgsql
     stable
@@ -722,6 +735,7 @@ declare
     columns text;
     owner oid;
 begin
+    perform godwit._require_table(relation);
     execute format('lock table %s in access exclusive mode', relation);
     perform godwit._check_trackable(relation);
     if jsonb_typeof(metadata) <> 'object' then
@@ -833,6 +847,7 @@ declare
 begin
     -- A procedure that commits can't have a search path of its own: every name here says its schema.
     perform godwit._check_batch(batch);
+    perform godwit._require_table(relation);
     perform godwit._check_backfill(relation);
     if godwit._begin_online(relation, metadata) then
         commit;
@@ -1525,6 +1540,7 @@ create or replace function godwit.verify(
 declare
     statement text;
 begin
+    perform godwit._require_table(relation);
     foreach statement in array godwit._verify_sql(relation) loop
         return query execute statement;
     end loop;

@@ -16,22 +16,22 @@ create function godwit._horizon() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_horizon_wrapper';
 
 create function godwit._sees(shown anyelement) returns boolean
-    language c stable as 'MODULE_PATHNAME', '_sees_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_sees_wrapper';
 create function godwit._is_leaf(relation oid, id text, revision godwit.revision) returns boolean
-    language c stable as 'MODULE_PATHNAME', '_is_leaf_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_is_leaf_wrapper';
 create function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 create function godwit._first_revision(id text, names text[], body anyelement) returns godwit.revision
-    language c stable as 'MODULE_PATHNAME', '_first_revision_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_first_revision_wrapper';
 create function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
     language c immutable strict as 'MODULE_PATHNAME', '_tombstone_wrapper';
 create function godwit._parent(relation oid, shown anyelement) returns godwit.revision
-    language c volatile as 'MODULE_PATHNAME', '_parent_wrapper';
+    language c volatile strict as 'MODULE_PATHNAME', '_parent_wrapper';
 create function godwit._carried(relation oid, extra jsonb, before anyelement, after anyelement)
     returns jsonb
-    language c stable as 'MODULE_PATHNAME', '_carried_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_carried_wrapper';
 create function godwit._record(relation oid, revision anyelement) returns jsonb
-    language c stable as 'MODULE_PATHNAME', '_record_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_record_wrapper';
 
 create function godwit._put(relation oid, record jsonb, on_conflict text) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_put_wrapper';

@@ -34,6 +34,7 @@ create function godwit.verify(
 declare
     statement text;
 begin
+    perform godwit._require_table(relation);
     foreach statement in array godwit._verify_sql(relation) loop
         return query execute statement;
     end loop;

@@ -30,6 +30,19 @@ $$;
 comment on function godwit.find_table is
     'The tracked table of this name on the wire: bare in schema public, else "schema.table".';
 
+create function godwit._require_table(relation regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if relation is null then
+        raise exception 'the table must not be null' using errcode = 'null_value_not_allowed';
+    elsif not exists (select from pg_class c where c.oid = relation) then
+        raise exception 'there is no table with OID %', relation::oid using errcode = 'undefined_table';
+    end if;
+end
+$$;
+
 -- Says why a table can't be tracked, if it can't.
 create function godwit._check_trackable(relation regclass) returns void
     language plpgsql
@@ -208,6 +221,7 @@ declare
     columns text;
     owner oid;
 begin
+    perform godwit._require_table(relation);
     execute format('lock table %s in access exclusive mode', relation);
     perform godwit._check_trackable(relation);
     if jsonb_typeof(metadata) <> 'object' then
@@ -322,6 +336,7 @@ declare
 begin
     -- A procedure that commits can't have a search path of its own: every name here says its schema.
     perform godwit._check_batch(batch);
+    perform godwit._require_table(relation);
     perform godwit._check_backfill(relation);
     if godwit._begin_online(relation, metadata) then
         commit;

@@ -34,7 +34,7 @@ fn _backfill(
         relation.to_u32()
     );
     let blocks: i64 = spi::rows(&sql, &[], |row| row.need(1)).first().copied().unwrap_or(0);
-    let (mut next, mut stamped) = (block, 0);
+    let (mut next, mut stamped) = (block.max(0), 0);
     while next < blocks && stamped < i64::from(rows) {
         let to = next + BLOCKS;
         let (from, until) = (format!("({next},0)"), format!("({to},0)"));

@@ -25,9 +25,18 @@ trigger::entry!(godwit_capture, pg_finfo_godwit_capture, capture);
 fn capture(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     // SAFETY: Postgres hands a trigger its relation.
     let relation = unsafe { (*(*trigger).tg_relation).rd_id };
+    let event = trigger::event(trigger);
+    let (old, new) = (trigger::has_old_table(trigger), trigger::has_new_table(trigger));
+    let has_rows = trigger::is_for_each_row(trigger)
+        || match event {
+            Event::Insert => new,
+            Event::Update => old && new,
+            Event::Delete => old,
+            Event::Truncate => true,
+        };
+    trigger::require(trigger, has_rows && !trigger::is_before(trigger));
     let shape = Shape::of(relation).or_report();
     let _settings = shape.settings();
-    let event = trigger::event(trigger);
     role::as_owner(shape.owner, || match event {
         Event::Truncate => truncated(&shape),
         event if trigger::is_for_each_row(trigger) => one_row(&shape, trigger, event),

@@ -1,9 +1,9 @@
 //! In charge of writing `godwit.tracked`: as its owner, for a caller who owns table and twin.
 
-use pgrx::JsonB;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::rejected::catalog_owner;
 use crate::role;
@@ -13,26 +13,31 @@ use crate::spi;
 const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
 
 #[pg_extern(sql = false)]
-fn _remember(relation: pg_sys::Oid, twin: pg_sys::Oid, metadata: JsonB) {
+fn _remember(relation: pg_sys::Oid, twin: pg_sys::Oid, metadata: Json) {
     let _settings = Settings::path(PINNED_PATH);
     require_owner(&[relation, twin]).or_report();
     let sql = "insert into godwit.tracked (relation, twin, key, key_types, metadata, created_by)
                values ($1, $2, godwit._key_columns($1), godwit._key_types($1), $3,
                        pg_get_userbyid($4))";
-    let args =
-        [spi::oid(relation), spi::oid(twin), spi::json(&metadata.0), spi::oid(role::author())];
+    let args = [
+        spi::oid(relation),
+        spi::oid(twin),
+        spi::json(&metadata.read().or_report()),
+        spi::oid(role::author()),
+    ];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }
 
 #[pg_extern(sql = false)]
-fn _annotate(relation: pg_sys::Oid, metadata: JsonB) {
+fn _annotate(relation: pg_sys::Oid, metadata: Json) {
+    let metadata = metadata.read().or_report();
     let _settings = Settings::path(PINNED_PATH);
     require_owner(&[relation]).or_report();
-    if !metadata.0.is_object() {
+    if !metadata.is_object() {
         Error::BadArgument("metadata is a JSON object".into()).report()
     }
     let sql = "update godwit.tracked set metadata = $2 where relation = $1";
-    let args = [spi::oid(relation), spi::json(&metadata.0)];
+    let args = [spi::oid(relation), spi::json(&metadata)];
     if role::as_owner(catalog_owner(), || spi::run(sql, &args)) == 0 {
         Error::NotTracked(format!("with OID {}", relation.to_u32())).report()
     }

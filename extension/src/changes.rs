@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::rc::Rc;
 
+use crate::argument::without_nulls;
 use crate::error::{Error, OrReport};
 use crate::sequence;
 use crate::settings::Settings;
@@ -19,7 +20,7 @@ const CHANGES_MAX: i32 = 100_000;
 #[allow(clippy::type_complexity)]
 fn _changes(
     since: i64,
-    relations: Vec<pg_sys::Oid>,
+    relations: Vec<Option<pg_sys::Oid>>,
     max: i32,
     include: &str,
 ) -> TableIterator<
@@ -46,8 +47,10 @@ fn _changes(
         let reason = format!("max is 1 to {CHANGES_MAX}, and since is not negative");
         Error::BadArgument(reason).report()
     }
-    let shapes: Vec<Rc<Shape>> =
-        relations.into_iter().map(|relation| Shape::of(relation).or_report()).collect();
+    let shapes: Vec<Rc<Shape>> = without_nulls(relations)
+        .into_iter()
+        .map(|relation| Shape::of(relation).or_report())
+        .collect();
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let horizon = sequence::horizon();
     if shapes.is_empty() || horizon <= since {

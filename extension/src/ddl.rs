@@ -142,6 +142,12 @@ unsafe fn text(name: *const c_char) -> Option<String> {
 /// Makes every backend read a table's shape anew.
 #[pg_extern(sql = false)]
 fn _invalidate(relation: pg_sys::Oid) {
-    // SAFETY: sends a message; a relation that is gone is an error.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
+    // SAFETY: a catalog look-up, and a message to whoever has the table's shape.
+    unsafe {
+        if pg_sys::get_rel_type_id(relation) == pg_sys::InvalidOid {
+            let reason = format!("there is no table with OID {}", relation.to_u32());
+            Error::BadArgument(reason).report()
+        }
+        pg_sys::CacheInvalidateRelcacheByRelid(relation)
+    };
 }

@@ -7,6 +7,7 @@ use pgrx::{AnyElement, JsonB};
 use revision::{Attributes, RevisionId, Value};
 use std::cell::Cell;
 
+use crate::argument::{Json, without_nulls};
 use crate::capture;
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
@@ -28,14 +29,14 @@ fn _record_id(key: AnyElement) -> String {
 /// The first revision of a row that was there before its table was tracked. `names` are the
 /// attributes' and stand beside the members of `body`.
 #[pg_extern(sql = false)]
-fn _first_revision(id: &str, names: Vec<String>, body: AnyElement) -> Vec<u8> {
+fn _first_revision(id: &str, names: Vec<Option<String>>, body: AnyElement) -> Vec<u8> {
     let _settings = Settings::fixed();
     if id.is_empty() || id.len() > revision::ID_BYTES_MAX {
         let reason = format!("must have 1 to {} bytes", revision::ID_BYTES_MAX);
         Error::BadId { id: crate::put::short(id), reason }.report()
     }
     let values = members(&body).into_iter().map(|(_, value)| value);
-    let attributes: Attributes = names.into_iter().zip(values).collect();
+    let attributes: Attributes = without_nulls(names).into_iter().zip(values).collect();
     say_how_far();
     RevisionId::of(id, None, false, &attributes).to_sortable()
 }
@@ -83,7 +84,7 @@ fn _parent(relation: pg_sys::Oid, row: AnyElement) -> Option<Vec<u8>> {
 #[pg_extern(sql = false)]
 fn _carried(
     relation: pg_sys::Oid,
-    extra: JsonB,
+    extra: Json,
     before: AnyElement,
     after: AnyElement,
 ) -> Option<JsonB> {
@@ -91,7 +92,8 @@ fn _carried(
     let _settings = shape.settings();
     let (_, _, before) = of_table(&shape, &before);
     let (_, _, after) = of_table(&shape, &after);
-    let kept = Extra::read(&extra.0).or_report();
+    let kept = extra.read().and_then(|extra| Extra::read(&extra)).map_err(Error::of_argument);
+    let kept = kept.or_report();
     kept.carried(&shape, |name| before.get(name) != after.get(name)).write().map(JsonB)
 }
 

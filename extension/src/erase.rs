@@ -8,6 +8,8 @@ use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, Value};
 use std::collections::BTreeSet;
 
+use crate::about;
+use crate::argument::need;
 use crate::catalog;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
@@ -43,12 +45,16 @@ fn without_body(shape: &Shape) -> String {
 /// end, and how many bodies it dropped. The table's owner may.
 #[pg_extern(sql = false)]
 fn _compact(
-    relation: pg_sys::Oid,
+    relation: Option<pg_sys::Oid>,
     after: Option<&str>,
     keep: Option<Interval>,
     revisions: Option<i32>,
-    batch: i32,
+    batch: Option<i32>,
 ) -> TableIterator<'static, (name!(after, Option<String>), name!(freed, i64))> {
+    let (relation, batch) = (need(relation, "relation"), need(batch, "batch"));
+    if batch < 1 {
+        Error::BadArgument("batch is 1 or more".into()).report()
+    }
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let shape = Shape::of(relation).or_report();
     catalog::require_owner(&[relation]).or_report();
@@ -102,7 +108,8 @@ fn _erase(relation: pg_sys::Oid, id: &str) -> JsonB {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let shape = Shape::of(relation).or_report();
     catalog::require_owner(&[relation]).or_report();
-    let revision = role::as_owner(shape.owner, || erase(&shape, id)).or_report();
+    let revision =
+        about::record(&shape, id, || role::as_owner(shape.owner, || erase(&shape, id))).or_report();
     JsonB(serde_json::json!({
         "id": id, "table": shape.wire_name, "revision": revision.to_string(), "deleted": true,
     }))

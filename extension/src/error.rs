@@ -60,6 +60,14 @@ impl Error {
         }
     }
 
+    /// What can't be read is no bug of ours where it is what the caller handed us.
+    pub fn of_argument(self) -> Error {
+        match self {
+            Error::Internal(reason) => Error::BadArgument(reason),
+            other => other,
+        }
+    }
+
     pub fn message(&self) -> String {
         match self {
             Error::Conflict { id, edited: Some(edited), .. } => {

@@ -47,6 +47,8 @@ mod retry;
 mod verify;
 
 // The ground that all of it stands on.
+mod about;
+mod argument;
 mod ddl;
 mod error;
 mod policy;

@@ -4,12 +4,12 @@
 //! table's own rules refuse of a merge is taken back, and the conflict waits as it would without a
 //! policy.
 
-use pgrx::JsonB;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::merge::{self, Addition, Node, Nodes};
 use revision::{Conflicts, Policy, Rule, Value};
 
+use crate::argument::Json;
 use crate::catalog;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
@@ -97,13 +97,14 @@ fn call(shape: &Shape, function: &str, name: &str, values: [&Value; 3]) -> Optio
 }
 
 #[pg_extern(sql = false)]
-fn _set_policy(relation: pg_sys::Oid, policy: JsonB) {
+fn _set_policy(relation: pg_sys::Oid, policy: Json) {
     let _settings = Settings::path(c"pg_catalog, pg_temp");
     catalog::require_owner(&[relation]).or_report();
     let shape = Shape::of(relation).or_report();
-    let mut read: Policy = serde_json::from_value(policy.0).unwrap_or_else(|error| {
-        Error::BadArgument(format!("the policy can't be read: {error}")).report()
-    });
+    let mut read: Policy =
+        serde_json::from_value(policy.read().or_report()).unwrap_or_else(|error| {
+            Error::BadArgument(format!("the policy can't be read: {error}")).report()
+        });
     if read.conflicts == Conflicts::Keep && !read.attributes.is_empty() {
         let reason = "rules for attributes take {\"conflicts\": \"fields\"}";
         Error::BadArgument(reason.into()).report()

@@ -5,6 +5,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, Record, RevisionId, Value};
 
+use crate::about;
+use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
@@ -24,7 +26,7 @@ enum OnConflict {
 }
 
 #[pg_extern(sql = false)]
-fn _put(relation: pg_sys::Oid, record: JsonB, on_conflict: &str) -> JsonB {
+fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
     let shape = Shape::of(relation).or_report();
     let mode = match on_conflict {
         "fail" => OnConflict::Fail,
@@ -33,7 +35,7 @@ fn _put(relation: pg_sys::Oid, record: JsonB, on_conflict: &str) -> JsonB {
             Error::BadArgument(format!("on_conflict is 'fail' or 'branch', not {other:?}")).report()
         }
     };
-    let record = read_record(&shape, record.0).or_report();
+    let record = read_record(&shape, record.read().or_report()).or_report();
     let right = match (record.deleted, &record.revision) {
         (true, _) => Right::Delete,
         (false, None) => Right::Insert,
@@ -44,7 +46,9 @@ fn _put(relation: pg_sys::Oid, record: JsonB, on_conflict: &str) -> JsonB {
         policy::refused(&shape, &record.id).report()
     }
     let _settings = shape.settings();
-    let (revision, deleted) = role::as_owner(shape.owner, || put(&shape, record.clone(), mode));
+    let (revision, deleted) = about::record(&shape, &record.id, || {
+        role::as_owner(shape.owner, || put(&shape, record.clone(), mode))
+    });
     let mut answer = serde_json::json!({
         "id": record.id, "table": shape.wire_name, "revision": revision.to_string(),
     });
@@ -56,8 +60,12 @@ fn _put(relation: pg_sys::Oid, record: JsonB, on_conflict: &str) -> JsonB {
 
 /// A wire record for this table, checked as far as the record itself tells.
 pub fn read_record(shape: &Shape, json: serde_json::Value) -> Result<Record, Error> {
+    let which = match json.get("id").and_then(serde_json::Value::as_str) {
+        Some(id) => format!("record {:?}", short(id)),
+        None => "the record".to_owned(),
+    };
     let record: Record = serde_json::from_value(json)
-        .map_err(|error| Error::BadRecord(format!("the record can't be read: {error}")))?;
+        .map_err(|error| Error::BadRecord(format!("{which} can't be read: {error}")))?;
     record
         .check()
         .map_err(|error| Error::BadRecord(format!("record {:?}: {error}", short(&record.id))))?;

@@ -5,11 +5,11 @@
 //! to the one that is at fault: the good ones are kept, the refused ones go to `godwit.rejected`
 //! with the reason (`retry.rs` tries them again).
 
-use pgrx::JsonB;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Record, RevisionId};
 
+use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::graft::{self, Arrival, Grafted};
 use crate::policy;
@@ -92,7 +92,7 @@ type Answer = (i32, Option<String>, Option<String>, String, Option<String>);
 #[pg_extern(sql = false)]
 fn _put_revisions(
     relation: pg_sys::Oid,
-    records: JsonB,
+    records: Json,
 ) -> TableIterator<
     'static,
     (
@@ -105,7 +105,7 @@ fn _put_revisions(
 > {
     let shape = Shape::of(relation).or_report();
     require_rights(&shape).or_report();
-    let serde_json::Value::Array(items) = records.0 else {
+    let serde_json::Value::Array(items) = records.read().or_report() else {
         Error::BadArgument("the revisions are a JSON array of records".into()).report()
     };
     let _settings = shape.settings();

@@ -7,7 +7,9 @@ use pgrx::prelude::*;
 use revision::{Record, RevisionId};
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::argument::{Json, need};
 use crate::error::{Error, OrReport};
+use crate::resolve::revision_of;
 use crate::role;
 use crate::row::{self, Cells};
 use crate::settings::Settings;
@@ -32,16 +34,18 @@ struct With {
 
 #[pg_extern(sql = false)]
 fn _get(
-    relation: pg_sys::Oid,
-    id: &str,
+    relation: Option<pg_sys::Oid>,
+    id: Option<&str>,
     revision: Option<&str>,
-    revisions: bool,
-    conflicts: bool,
+    revisions: Option<bool>,
+    conflicts: Option<bool>,
 ) -> Option<JsonB> {
+    let (relation, id) = (need(relation, "relation"), need(id, "id"));
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
-    let revision = revision.map(|text| parse_revision(text).or_report());
-    let with = With { revisions, conflicts };
+    let revision = revision.map(|text| revision_of(id, text).or_report());
+    let with =
+        With { revisions: need(revisions, "revisions"), conflicts: need(conflicts, "conflicts") };
     if revision.is_none()
         && let Some(record) = highest(&shape, id, with)
     {
@@ -77,7 +81,7 @@ fn highest(shape: &Shape, id: &str, with: With) -> Option<JsonB> {
 fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement) -> JsonB {
     let shape = Shape::of(relation).or_report();
     let header = row::whole_row(&revision, shape.twin_relation).or_report();
-    let record = of_header(&shape, header).or_report();
+    let record = of_header(&shape, header).map_err(Error::of_argument).or_report();
     JsonB(to_json(&record))
 }
 
@@ -136,10 +140,6 @@ fn of_cells(shape: &Shape, cells: &Cells) -> Result<Record, Error> {
     })
 }
 
-fn parse_revision(text: &str) -> Result<RevisionId, Error> {
-    RevisionId::parse(text).map_err(|error| Error::BadRecord(error.to_string()))
-}
-
 /// A revision and its ancestors, as far as they are known by name.
 pub fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionId> {
     let sql = format!(
@@ -170,7 +170,15 @@ fn conflicts(shape: &Shape, id: &str) -> Vec<RevisionId> {
 
 /// Winners by the bytes of their ids: the rows of the table, as the history has them.
 #[pg_extern(sql = false)]
-fn _records(relation: pg_sys::Oid, after: Option<&str>, max: i32) -> SetOfIterator<'static, JsonB> {
+fn _records(
+    relation: Option<pg_sys::Oid>,
+    after: Option<&str>,
+    max: Option<i32>,
+) -> SetOfIterator<'static, JsonB> {
+    let (relation, max) = (need(relation, "relation"), need(max, "max"));
+    if max < 0 {
+        Error::BadArgument("max is not negative".into()).report()
+    }
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
     let sql = format!(
@@ -254,11 +262,11 @@ fn _history(
 /// What of the revisions named is not here: by record id, the missing and what might be their
 /// ancestors: leaves of a lower generation than the highest that is missing.
 #[pg_extern(sql = false)]
-fn _revs_diff(relation: pg_sys::Oid, revisions: JsonB) -> JsonB {
+fn _revs_diff(relation: pg_sys::Oid, revisions: Json) -> JsonB {
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
-    let asked: BTreeMap<String, Vec<RevisionId>> = serde_json::from_value(revisions.0)
-        .unwrap_or_else(|error| {
+    let asked: BTreeMap<String, Vec<RevisionId>> =
+        serde_json::from_value(revisions.read().or_report()).unwrap_or_else(|error| {
             let reason = format!("expected {{\"record id\": [\"revision\", …]}}: {error}");
             Error::BadRecord(reason).report()
         });

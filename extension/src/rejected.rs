@@ -8,6 +8,7 @@ use revision::Record;
 use crate::error::Error;
 use crate::put_revisions::Sent;
 use crate::role;
+use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
 use crate::subtransaction::Failure;
@@ -119,6 +120,7 @@ fn entry(row: &spi::Row) -> Entry {
 
 /// Who owns the catalog's tables.
 pub fn catalog_owner() -> pg_sys::Oid {
+    let _settings = Settings::path(c"pg_catalog, pg_temp");
     let sql = "select c.relowner from pg_catalog.pg_class c
                  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                 where n.nspname = 'godwit' and c.relname = 'rejected'";

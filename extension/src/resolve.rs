@@ -7,6 +7,8 @@ use pgrx::prelude::*;
 use revision::{Attributes, Record, RevisionId};
 use std::collections::BTreeSet;
 
+use crate::about;
+use crate::argument::Json;
 use crate::conflicts;
 use crate::error::{Error, OrReport};
 use crate::expected;
@@ -24,7 +26,7 @@ fn _resolve(
     relation: Option<pg_sys::Oid>,
     id: Option<&str>,
     keep: Option<&str>,
-    attributes: Option<JsonB>,
+    attributes: Option<Json>,
     leaves: Option<Vec<Option<String>>>,
 ) -> JsonB {
     let (Some(relation), Some(id)) = (relation, id) else {
@@ -35,25 +37,29 @@ fn _resolve(
     if policy::applies(&shape) && policy::has_hidden_row(&shape, id) {
         policy::refused(&shape, id).report()
     }
-    let keep = keep.map(|text| revision_of(text).or_report());
+    let keep = keep.map(|text| revision_of(id, text).or_report());
     let leaves = leaves.map(|leaves| {
         let named = leaves.into_iter().flatten();
-        named.map(|leaf| revision_of(&leaf).or_report()).collect::<BTreeSet<_>>()
+        named.map(|leaf| revision_of(id, &leaf).or_report()).collect::<BTreeSet<_>>()
     });
     let record = attributes.map(|attributes| {
-        let wire = serde_json::json!({"id": id, "attributes": attributes.0});
+        let wire = serde_json::json!({"id": id, "attributes": attributes.read().or_report()});
         put::read_record(&shape, wire).or_report().attributes
     });
     let _settings = shape.settings();
-    let revision =
-        role::as_owner(shape.owner, || resolve(&shape, id, keep, record, leaves)).or_report();
+    let revision = about::record(&shape, id, || {
+        role::as_owner(shape.owner, || resolve(&shape, id, keep, record, leaves))
+    })
+    .or_report();
     JsonB(serde_json::json!({
         "id": id, "table": shape.wire_name, "revision": revision.to_string(),
     }))
 }
 
-fn revision_of(text: &str) -> Result<RevisionId, Error> {
-    RevisionId::parse(text).map_err(|error| Error::BadRecord(error.to_string()))
+/// A revision that a caller names, of this record.
+pub fn revision_of(id: &str, text: &str) -> Result<RevisionId, Error> {
+    RevisionId::parse(text)
+        .map_err(|error| Error::BadRecord(format!("record {:?}: {error}", put::short(id))))
 }
 
 fn resolve(

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 use revision::Value;
 use std::rc::Rc;
 
+use crate::argument::without_nulls;
 use crate::error::{Error, OrReport};
 use crate::put_revisions::{self, Outcome, Sent};
 use crate::rejected::{self, Entry};
@@ -158,8 +159,9 @@ fn _retry_rejected(
 
 /// Gives up refused revisions for good; the table's owner may.
 #[pg_extern(sql = false)]
-fn _discard_rejected(relation: pg_sys::Oid, numbers: Vec<i64>) -> i64 {
+fn _discard_rejected(relation: pg_sys::Oid, numbers: Vec<Option<i64>>) -> i64 {
+    let _settings = Settings::path(c"pg_catalog, pg_temp");
     let shape = Shape::of(relation).or_report();
     crate::catalog::require_owner(&[relation]).or_report();
-    rejected::discard(&shape, &numbers) as i64
+    rejected::discard(&shape, &without_nulls(numbers)) as i64
 }

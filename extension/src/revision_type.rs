@@ -8,7 +8,6 @@ use revision::RevisionId;
 use std::ffi::{CStr, CString};
 
 use crate::error::{Error, OrReport};
-use crate::row;
 
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
 fn _revision_in(text: &CStr) -> Vec<u8> {
@@ -17,7 +16,7 @@ fn _revision_in(text: &CStr) -> Vec<u8> {
 
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
 fn _revision_out(stored: &[u8]) -> CString {
-    CString::new(row::read_revision(stored).to_string()).unwrap_or_default()
+    CString::new(read(stored).to_string()).unwrap_or_default()
 }
 
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
@@ -37,12 +36,12 @@ fn _revision_recv(mut message: pgrx::Internal) -> Vec<u8> {
 /// The binary form is the text as well: a driver that doesn't know the type reads what it shows.
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
 fn _revision_send(stored: &[u8]) -> Vec<u8> {
-    row::read_revision(stored).to_string().into_bytes()
+    read(stored).to_string().into_bytes()
 }
 
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
 fn _revision_text(stored: &[u8]) -> String {
-    row::read_revision(stored).to_string()
+    read(stored).to_string()
 }
 
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
@@ -52,14 +51,21 @@ fn _revision_of_text(text: &str) -> Vec<u8> {
 
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
 fn _generation(stored: &[u8]) -> i64 {
-    row::read_revision(stored).generation() as i64
+    read(stored).generation() as i64
 }
 
 /// What sorts below every revision so many generations on; a bound for an index, not a revision.
 #[pg_extern(sql = false, immutable, parallel_safe, strict)]
 fn _generation_floor(stored: &[u8], ahead: i32) -> Vec<u8> {
-    let generation = row::read_revision(stored).generation();
+    let generation = read(stored).generation();
     RevisionId::floor(generation.saturating_add_signed(ahead.into())).to_sortable()
+}
+
+/// A floor is of this type and is no revision.
+fn read(stored: &[u8]) -> RevisionId {
+    RevisionId::from_sortable(stored)
+        .map_err(|error| Error::BadArgument(error.to_string()))
+        .or_report()
 }
 
 fn parse(text: &[u8]) -> Vec<u8> {

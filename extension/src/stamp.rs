@@ -20,6 +20,9 @@ trigger::entry!(godwit_stamp, pg_finfo_godwit_stamp, stamp);
 
 fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     let event = trigger::event(trigger);
+    let writes = matches!(event, Event::Insert | Event::Update);
+    let is_ours = trigger::is_for_each_row(trigger) && trigger::is_before(trigger) && writes;
+    trigger::require(trigger, is_ours);
     // SAFETY: Postgres hands a row trigger its relation and tuples.
     let (relation, desc, old, new) = unsafe {
         let relation = (*trigger).tg_relation;

@@ -1,6 +1,7 @@
 //! In charge of what all our trigger functions share: their entry points and their events.
 
 use pgrx::pg_sys;
+use std::ffi::CStr;
 
 use crate::error::Error;
 
@@ -54,6 +55,40 @@ pub fn event(trigger: *mut pg_sys::TriggerData) -> Event {
         pg_sys::TRIGGER_EVENT_DELETE => Event::Delete,
         _ => Event::Truncate,
     }
+}
+
+/// Anybody may make a trigger of ours on a table of theirs: where it is handed no row, or other tables than
+/// it reads, it must not look for them.
+pub fn require(trigger: *mut pg_sys::TriggerData, fits: bool) {
+    if !fits {
+        // SAFETY: Postgres hands a trigger what it was made as.
+        let name = unsafe { CStr::from_ptr((*(*trigger).tg_trigger).tgname) };
+        let name = name.to_string_lossy();
+        Error::BadArgument(format!("trigger {name:?} was not made by godwit.track")).report()
+    }
+}
+
+pub fn is_before(trigger: *mut pg_sys::TriggerData) -> bool {
+    // SAFETY: `data` has checked the node.
+    let event = unsafe { (*trigger).tg_event };
+    event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
+}
+
+pub fn has_old_table(trigger: *mut pg_sys::TriggerData) -> bool {
+    // SAFETY: `data` has checked the node; a trigger without the table has NULL for its name.
+    unsafe { is_named((*(*trigger).tg_trigger).tgoldtable, c"godwit_old") }
+}
+
+pub fn has_new_table(trigger: *mut pg_sys::TriggerData) -> bool {
+    // SAFETY: as above.
+    unsafe { is_named((*(*trigger).tg_trigger).tgnewtable, c"godwit_new") }
+}
+
+/// # Safety
+/// The name must be NULL or NUL-terminated.
+unsafe fn is_named(name: *const std::ffi::c_char, wanted: &CStr) -> bool {
+    // SAFETY: the caller vouches for it.
+    !name.is_null() && unsafe { CStr::from_ptr(name) } == wanted
 }
 
 pub fn is_for_each_row(trigger: *mut pg_sys::TriggerData) -> bool {

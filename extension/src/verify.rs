@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use revision::RevisionId;
 
 use crate::conflicted;
-use crate::error::OrReport;
+use crate::error::{Error, OrReport};
 use crate::extra::Extra;
 use crate::row;
 use crate::settings::Settings;
@@ -26,7 +26,8 @@ fn _verify_sql(relation: pg_sys::Oid) -> Vec<String> {
         .attribute_columns()
         .map(|column| {
             format!(
-                "t.{0}::text is distinct from h.{0}::{1}::text and {2}",
+                // What a revision doesn't say need not be of the column's type: a domain may refuse null.
+                "case when {2} then t.{0}::text is distinct from h.{0}::{1}::text else false end",
                 column.quoted,
                 column.type_name,
                 shape.eras.says(column)
@@ -78,10 +79,11 @@ fn _is_hashed(relation: pg_sys::Oid, revision: AnyElement) -> bool {
     // SAFETY: the header is that of a whole row of the twin.
     unsafe {
         let (cells, desc) = row::record_cells(header);
-        let extra = cells.get::<pgrx::JsonB>("_extra").map(|json| Extra::read(&json.0).or_report());
+        let extra = cells.get::<pgrx::JsonB>("_extra");
+        let extra = extra.map(|json| Extra::read(&json.0).map_err(Error::of_argument).or_report());
         let id: String = cells.get("_id").unwrap_or_default();
         let deleted = cells.get::<bool>("_deleted").unwrap_or(false);
-        let attributes = twin::attributes(&shape, &cells).or_report();
+        let attributes = twin::attributes(&shape, &cells).map_err(Error::of_argument).or_report();
         let made = RevisionId::of(&id, cells.revision("_prev").as_ref(), deleted, &attributes);
         let same = extra.is_some_and(|extra| extra.foreign) || cells.revision("_rev") == Some(made);
         pg_sys::FreeTupleDesc(desc);

@@ -69,11 +69,13 @@ alter table fuzz.altered drop column gone;
 alter table fuzz.altered rename column was to "is";
 alter table fuzz.altered add column fresh text default 'fresh';
 alter table fuzz.altered alter column "is" type text;
+-- Their last revisions don't speak of the column that was added.
+update fuzz.altered set kept = kept || '!';
 
 create policy own on fuzz.secured using (tenant = current_user) with check (tenant = current_user);
 alter table fuzz.secured enable row level security;
 
-create function fuzz.meddle() returns trigger language plpgsql as $$
+create function fuzz.meddle() returns trigger language plpgsql set search_path = pg_catalog as $$
 begin
     if new.said = 'refuse' then
         raise exception 'refused by the app' using errcode = 'P0099';

@@ -253,12 +253,8 @@ impl Run {
         let answer = self.session.make(&call).await;
         self.ledger.count(who, &answer.outcome);
         let lost = matches!(answer.outcome, Outcome::Lost(_));
-        let app = Function {
-            name: who.into(),
-            kind: Kind::Function,
-            arguments: Vec::new(),
-            defaults: 0,
-        };
+        let app =
+            Function { name: who.into(), kind: Kind::Function, arguments: Vec::new(), defaults: 0 };
         let (function, arguments) = what.unwrap_or((&app, "select 1".into()));
         let mut found = judge(function, &call, id, &answer);
         if let (Some(_), Outcome::Failed(failure)) = (&found, &answer.outcome) {

@@ -30,7 +30,7 @@ begin
 end
 $$;
 
--- And its bodies with the columns of the winner's row.
+-- And its bodies with the columns of the winner's row, but for what only _extra can say of a revision.
 create function body_differences(relation regclass) returns bigint
 language plpgsql as $$
 declare
@@ -41,7 +41,8 @@ declare
 begin
     select t.twin into twin from godwit.tracked t where t.relation = body_differences.relation;
     id_sql := godwit._id_expression(relation, 't');
-    select coalesce(string_agg(format('t.%1$I::text is not distinct from h.%1$I::text', a.attname), ' and '), 'true')
+    select coalesce(string_agg(format('(coalesce(h._extra ? %1$L, false) or t.%1$I::text is not distinct from h.%1$I::text)',
+                           a.attname), ' and '), 'true')
       into same
       from pg_attribute a
      where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
