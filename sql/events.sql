@@ -25,7 +25,8 @@ begin
           from pg_event_trigger_dropped_objects() o
           join pg_class c on c.relname = o.address_names[2]
           join pg_namespace n on n.oid = c.relnamespace and n.nspname = o.address_names[1]
-          join godwit.tracked t on t.relation = c.oid
+          join godwit.tracked t
+            on t.relation in (select c.oid union select relid from pg_partition_ancestors(c.oid))
          where o.classid = 'pg_trigger'::regclass and o.original
            and o.address_names[3] ~ '^(~godwit_stamp|!godwit_)'
            and coalesce(current_setting('godwit.altering', true), '') <> 'on'
@@ -54,6 +55,15 @@ begin
     delete from godwit.era e
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = e.relation;
+    -- With a partition its rows are gone. Which table it was of nobody says any more.
+    if coalesce(current_setting('godwit.altering', true), '') <> 'on' and exists (
+        select from pg_event_trigger_dropped_objects() o
+         where o.classid = 'pg_trigger'::regclass and not o.original and o.address_names[3] = '!godwit_insert'
+           and to_regclass(format('%I.%I', o.address_names[1], o.address_names[2])) is null)
+    then
+        perform godwit._end_missing(t.relation)
+           from godwit.tracked t join pg_class c on c.oid = t.relation where c.relkind = 'p';
+    end if;
 end
 $$;
 
@@ -97,15 +107,17 @@ begin
     select k.relation into t
       from pg_event_trigger_ddl_commands() d
       join pg_inherits i on i.inhrelid = d.objid and d.classid = 'pg_class'::regclass
-      join godwit.tracked k on k.relation = i.inhparent;
+      join godwit.tracked k on k.relation = i.inhparent
+      join pg_class c on c.oid = k.relation and c.relkind = 'r';
     if found then
-        raise exception '% is tracked and can''t take part in inheritance or partitioning', t.relation
+        raise exception '% is tracked and can''t take part in inheritance', t.relation
             using errcode = 'wrong_object_type', detail = 'A row would belong to two tables'' histories.';
     end if;
     for t in
         select distinct k.relation from godwit.tracked k
           join pg_event_trigger_ddl_commands() d
-            on d.classid = 'pg_class'::regclass and d.objid = k.relation
+            on d.classid = 'pg_class'::regclass
+               and k.relation in (select d.objid union select relid from pg_partition_ancestors(d.objid))
             -- GRANT and REVOKE don't say on which table.
             or d.classid is null and d.object_type = 'TABLE'
          where godwit._is_complete(k.relation)

@@ -58,7 +58,7 @@ declare
     t record;
 begin
     select k.relation, k.twin, k.key, c.relname as name, c.relnamespace as namespace, n.nspname as schema_name,
-           c.relowner as owner, c.relpersistence as persistence, c.relrowsecurity as secured,
+           c.relowner as owner, c.relkind as kind, c.relpersistence as persistence, c.relrowsecurity as secured,
            c.relforcerowsecurity as forced, w.relname as twin_name, w.relnamespace as twin_namespace,
            w.relowner as twin_owner, w.relrowsecurity as twin_secured, w.relforcerowsecurity as twin_forced
       into t
@@ -71,9 +71,12 @@ begin
             using errcode = 'wrong_object_type',
                   detail = 'Its rows may vanish in a crash, and a history must not.';
     end if;
-    if exists (select from pg_inherits i where t.relation in (i.inhrelid, i.inhparent)) then
-        raise exception '% is tracked and can''t take part in inheritance or partitioning', t.relation
+    if exists (select from pg_inherits i where i.inhrelid = t.relation or t.kind = 'r' and i.inhparent = t.relation) then
+        raise exception '% is tracked and can''t take part in inheritance or become a partition', t.relation
             using errcode = 'wrong_object_type', detail = 'A row would belong to two tables'' histories.';
+    end if;
+    if t.kind = 'p' then
+        perform godwit._follow_partitions(t.relation);
     end if;
     if t.namespace <> t.twin_namespace or t.twin_name <> t.name || '_history' then
         perform godwit._follow_name(t.twin, t.schema_name, t.name, t.twin_name);

@@ -154,6 +154,9 @@ create or replace function godwit._compact(
 create or replace function godwit._erase(relation oid, id text) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_erase_wrapper';
 
+create or replace function godwit._end_missing(relation oid) returns void
+    language c volatile strict as 'MODULE_PATHNAME', '_end_missing_wrapper';
+
 create or replace function godwit._last_sequence() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_last_sequence_wrapper';
 
@@ -252,7 +255,7 @@ declare
     t record;
 begin
     select k.relation, k.twin, k.key, c.relname as name, c.relnamespace as namespace, n.nspname as schema_name,
-           c.relowner as owner, c.relpersistence as persistence, c.relrowsecurity as secured,
+           c.relowner as owner, c.relkind as kind, c.relpersistence as persistence, c.relrowsecurity as secured,
            c.relforcerowsecurity as forced, w.relname as twin_name, w.relnamespace as twin_namespace,
            w.relowner as twin_owner, w.relrowsecurity as twin_secured, w.relforcerowsecurity as twin_forced
       into t
@@ -265,9 +268,12 @@ begin
             using errcode = 'wrong_object_type',
                   detail = 'Its rows may vanish in a crash, and a history must not.';
     end if;
-    if exists (select from pg_inherits i where t.relation in (i.inhrelid, i.inhparent)) then
-        raise exception '% is tracked and can''t take part in inheritance or partitioning', t.relation
+    if exists (select from pg_inherits i where i.inhrelid = t.relation or t.kind = 'r' and i.inhparent = t.relation) then
+        raise exception '% is tracked and can''t take part in inheritance or become a partition', t.relation
             using errcode = 'wrong_object_type', detail = 'A row would belong to two tables'' histories.';
+    end if;
+    if t.kind = 'p' then
+        perform godwit._follow_partitions(t.relation);
     end if;
     if t.namespace <> t.twin_namespace or t.twin_name <> t.name || '_history' then
         perform godwit._follow_name(t.twin, t.schema_name, t.name, t.twin_name);
@@ -518,6 +524,101 @@ begin
 end
 $$;
 
+create or replace function godwit._partitions(relation regclass) returns setof regclass
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select p.relid from pg_partition_tree(relation) p where p.relid <> relation order by p.level, p.relid
+    $$;
+
+create or replace function godwit._check_partition(relation regclass, partition regclass) returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    kind "char";
+    persistence "char";
+begin
+    select relkind, relpersistence into kind, persistence from pg_class where oid = partition;
+    if kind not in ('r', 'p') then
+        raise exception '% is tracked, and % is a foreign table', relation, partition
+            using errcode = 'wrong_object_type', detail = 'What is written to it elsewhere would have no history.';
+    elsif persistence <> 'p' then
+        raise exception '% is tracked, and its partition % is temporary or unlogged', relation, partition
+            using errcode = 'wrong_object_type',
+                  detail = 'Its rows may vanish in a crash, and a history must not.';
+    end if;
+end
+$$;
+
+create or replace function godwit._create_partition_triggers(partition regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    perform godwit._create_capture_triggers(partition);
+    execute format('create trigger "!godwit_truncate" before truncate on %s
+        for each statement execute function godwit._capture()', partition);
+    execute format('alter table only %s enable always trigger "!godwit_truncate"', partition);
+end
+$$;
+
+create or replace function godwit._drop_partition_triggers(partition regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    set godwit.altering = 'on'
+    as $$
+declare
+    name text;
+begin
+    for name in select tgname from pg_trigger where tgrelid = partition and tgparentid = 0 and not tgisinternal
+                   and tgfoid = 'godwit._capture'::regproc
+    loop
+        execute format('drop trigger %I on %s', name, partition);
+    end loop;
+end
+$$;
+
+create or replace function godwit._follow_partitions(relation regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    set godwit.altering = 'on'
+    as $$
+declare
+    partition regclass;
+    has_rows boolean;
+    gone boolean := false;
+begin
+    for partition in select godwit._partitions(relation) loop
+        perform godwit._check_partition(relation, partition);
+        continue when exists (select from pg_trigger where tgrelid = partition and tgname = '!godwit_insert');
+        execute format('select exists (select from %s)', partition) into has_rows;
+        if has_rows then
+            raise exception '% has rows that the history of % doesn''t know', partition, relation
+                using errcode = 'object_not_in_prerequisite_state',
+                      hint = 'Attach it empty, and insert the rows: each becomes a record.';
+        end if;
+        perform godwit._create_partition_triggers(partition);
+    end loop;
+    for partition in
+        select t.tgrelid from pg_trigger t
+         where t.tgfoid = 'godwit._capture'::regproc and t.tgname = '!godwit_insert'
+           and not exists (select from godwit.tracked k
+                            where k.relation in (select t.tgrelid union select relid from pg_partition_ancestors(t.tgrelid)))
+           -- Whoever detaches owns both.
+           and pg_has_role((select relowner from pg_class where oid = t.tgrelid), 'usage')
+    loop
+        perform godwit._drop_partition_triggers(partition);
+        gone := true;
+    end loop;
+    if gone then
+        perform godwit._end_missing(relation);
+    end if;
+end
+$$;
+
 create or replace function godwit._wire_name(relation oid) returns text
     language sql
     stable
@@ -578,10 +679,10 @@ begin
         raise exception 'there is no table with OID %', relation::oid using errcode = 'undefined_table';
     end if;
     schema_name := t.relnamespace::regnamespace::text;
-    if t.relkind <> 'r' then
-        raise exception '% is not an ordinary table', relation
+    if t.relkind not in ('r', 'p') then
+        raise exception '% is not a table', relation
             using errcode = 'wrong_object_type',
-                  detail = 'Views, foreign tables and partitioned tables can''t be tracked in this version.';
+                  detail = 'Views and foreign tables can''t be tracked.';
     end if;
     if not pg_has_role(t.relowner, 'usage') then
         raise exception 'only the owner of % can track it', relation
@@ -592,13 +693,17 @@ begin
             using errcode = 'wrong_object_type',
                   detail = 'Its rows may vanish in a crash, and a history must not.';
     end if;
-    if t.relispartition or exists (
-        select from pg_inherits i where relation in (i.inhrelid, i.inhparent)
-    ) then
-        raise exception '% takes part in inheritance or partitioning', relation
+    if t.relispartition then
+        raise exception '% is a partition', relation
+            using errcode = 'wrong_object_type',
+                  hint = 'Track the table that it is a partition of: ' || pg_partition_root(relation)::text || '.';
+    end if;
+    if t.relkind = 'r' and exists (select from pg_inherits i where relation in (i.inhrelid, i.inhparent)) then
+        raise exception '% takes part in inheritance', relation
             using errcode = 'wrong_object_type',
                   detail = 'A row would belong to two tables'' histories.';
     end if;
+    perform godwit._check_partition(relation, p) from godwit._partitions(relation) p;
     if schema_name in ('godwit', 'pg_catalog', 'information_schema') then
         raise exception 'tables of schema % can''t be tracked', schema_name
             using errcode = 'wrong_object_type';
@@ -695,7 +800,8 @@ begin
      where c.oid = relation;
     execute format('lock table %s in access exclusive mode', twin);
     for trigger in select tgname as name, tgrelid::regclass as of from pg_trigger
-                    where tgrelid in (relation, twin) and not tgisinternal and tgname ~ '^[~!]?godwit_'
+                    where tgrelid in (select relation union select twin union select godwit._partitions(relation))
+                      and tgparentid = 0 and not tgisinternal and tgname ~ '^[~!]?godwit_'
     loop
         execute format('drop trigger %I on %s', trigger.name, trigger.of);
     end loop;
@@ -897,6 +1003,10 @@ begin
     end if;
     execute format('lock table %s in access exclusive mode', relation);
     perform godwit._check_trackable(relation);
+    if (select relkind = 'p' from pg_class where oid = relation) then
+        raise exception '% is partitioned', relation
+            using errcode = 'wrong_object_type', hint = 'Use godwit.track(), which locks and rewrites it once.';
+    end if;
     if jsonb_typeof(metadata) <> 'object' then
         raise exception 'metadata is a JSON object' using errcode = 'invalid_parameter_value';
     end if;
@@ -951,6 +1061,28 @@ begin
     execute format('create trigger "~godwit_stamp" before insert or update on %s
         for each row execute function godwit._stamp()', relation);
     execute format('alter table %s enable always trigger "~godwit_stamp"', relation);
+    perform godwit._create_capture_triggers(relation);
+    execute format('create trigger "!godwit_truncate" after truncate on %s
+        for each statement execute function godwit._capture()', relation);
+    execute format('alter table only %s enable always trigger "!godwit_truncate"', relation);
+    execute format('create trigger "!godwit_replay" after insert or update or delete on %s
+        for each row execute function godwit._capture()', relation);
+    execute format('alter table %s enable replica trigger "!godwit_replay"', relation);
+    perform godwit._create_partition_triggers(p) from godwit._partitions(relation) p;
+    execute format('create trigger godwit_reconcile_insert after insert on %s
+        referencing new table as godwit_new
+        for each statement execute function godwit._reconcile()', twin);
+    execute format('create trigger godwit_reconcile_update after update on %s
+        referencing new table as godwit_new
+        for each statement execute function godwit._reconcile()', twin);
+end
+$$;
+
+create or replace function godwit._create_capture_triggers(relation regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
     execute format('create trigger "!godwit_insert" after insert on %s
         referencing new table as godwit_new
         for each statement execute function godwit._capture()', relation);
@@ -960,18 +1092,6 @@ begin
     execute format('create trigger "!godwit_delete" after delete on %s
         referencing old table as godwit_old
         for each statement execute function godwit._capture()', relation);
-    execute format('create trigger "!godwit_truncate" after truncate on %s
-        for each statement execute function godwit._capture()', relation);
-    execute format('alter table %s enable always trigger "!godwit_truncate"', relation);
-    execute format('create trigger "!godwit_replay" after insert or update or delete on %s
-        for each row execute function godwit._capture()', relation);
-    execute format('alter table %s enable replica trigger "!godwit_replay"', relation);
-    execute format('create trigger godwit_reconcile_insert after insert on %s
-        referencing new table as godwit_new
-        for each statement execute function godwit._reconcile()', twin);
-    execute format('create trigger godwit_reconcile_update after update on %s
-        referencing new table as godwit_new
-        for each statement execute function godwit._reconcile()', twin);
 end
 $$;
 
@@ -1020,6 +1140,7 @@ begin
     loop
         execute format('drop trigger %I on %s', name, relation);
     end loop;
+    perform godwit._drop_partition_triggers(p) from godwit._partitions(relation) p;
     execute format('alter table %s drop column _rev', relation);
     execute format('drop trigger godwit_reconcile_insert on %s', twin);
     execute format('drop trigger godwit_reconcile_update on %s', twin);
@@ -1669,7 +1790,8 @@ begin
           from pg_event_trigger_dropped_objects() o
           join pg_class c on c.relname = o.address_names[2]
           join pg_namespace n on n.oid = c.relnamespace and n.nspname = o.address_names[1]
-          join godwit.tracked t on t.relation = c.oid
+          join godwit.tracked t
+            on t.relation in (select c.oid union select relid from pg_partition_ancestors(c.oid))
          where o.classid = 'pg_trigger'::regclass and o.original
            and o.address_names[3] ~ '^(~godwit_stamp|!godwit_)'
            and coalesce(current_setting('godwit.altering', true), '') <> 'on'
@@ -1698,6 +1820,15 @@ begin
     delete from godwit.era e
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = e.relation;
+    -- With a partition its rows are gone. Which table it was of nobody says any more.
+    if coalesce(current_setting('godwit.altering', true), '') <> 'on' and exists (
+        select from pg_event_trigger_dropped_objects() o
+         where o.classid = 'pg_trigger'::regclass and not o.original and o.address_names[3] = '!godwit_insert'
+           and to_regclass(format('%I.%I', o.address_names[1], o.address_names[2])) is null)
+    then
+        perform godwit._end_missing(t.relation)
+           from godwit.tracked t join pg_class c on c.oid = t.relation where c.relkind = 'p';
+    end if;
 end
 $$;
 
@@ -1739,15 +1870,17 @@ begin
     select k.relation into t
       from pg_event_trigger_ddl_commands() d
       join pg_inherits i on i.inhrelid = d.objid and d.classid = 'pg_class'::regclass
-      join godwit.tracked k on k.relation = i.inhparent;
+      join godwit.tracked k on k.relation = i.inhparent
+      join pg_class c on c.oid = k.relation and c.relkind = 'r';
     if found then
-        raise exception '% is tracked and can''t take part in inheritance or partitioning', t.relation
+        raise exception '% is tracked and can''t take part in inheritance', t.relation
             using errcode = 'wrong_object_type', detail = 'A row would belong to two tables'' histories.';
     end if;
     for t in
         select distinct k.relation from godwit.tracked k
           join pg_event_trigger_ddl_commands() d
-            on d.classid = 'pg_class'::regclass and d.objid = k.relation
+            on d.classid = 'pg_class'::regclass
+               and k.relation in (select d.objid union select relid from pg_partition_ancestors(d.objid))
             -- GRANT and REVOKE don't say on which table.
             or d.classid is null and d.object_type = 'TABLE'
          where godwit._is_complete(k.relation)

@@ -60,10 +60,10 @@ begin
         raise exception 'there is no table with OID %', relation::oid using errcode = 'undefined_table';
     end if;
     schema_name := t.relnamespace::regnamespace::text;
-    if t.relkind <> 'r' then
-        raise exception '% is not an ordinary table', relation
+    if t.relkind not in ('r', 'p') then
+        raise exception '% is not a table', relation
             using errcode = 'wrong_object_type',
-                  detail = 'Views, foreign tables and partitioned tables can''t be tracked in this version.';
+                  detail = 'Views and foreign tables can''t be tracked.';
     end if;
     if not pg_has_role(t.relowner, 'usage') then
         raise exception 'only the owner of % can track it', relation
@@ -74,13 +74,17 @@ begin
             using errcode = 'wrong_object_type',
                   detail = 'Its rows may vanish in a crash, and a history must not.';
     end if;
-    if t.relispartition or exists (
-        select from pg_inherits i where relation in (i.inhrelid, i.inhparent)
-    ) then
-        raise exception '% takes part in inheritance or partitioning', relation
+    if t.relispartition then
+        raise exception '% is a partition', relation
+            using errcode = 'wrong_object_type',
+                  hint = 'Track the table that it is a partition of: ' || pg_partition_root(relation)::text || '.';
+    end if;
+    if t.relkind = 'r' and exists (select from pg_inherits i where relation in (i.inhrelid, i.inhparent)) then
+        raise exception '% takes part in inheritance', relation
             using errcode = 'wrong_object_type',
                   detail = 'A row would belong to two tables'' histories.';
     end if;
+    perform godwit._check_partition(relation, p) from godwit._partitions(relation) p;
     if schema_name in ('godwit', 'pg_catalog', 'information_schema') then
         raise exception 'tables of schema % can''t be tracked', schema_name
             using errcode = 'wrong_object_type';
@@ -181,7 +185,8 @@ begin
      where c.oid = relation;
     execute format('lock table %s in access exclusive mode', twin);
     for trigger in select tgname as name, tgrelid::regclass as of from pg_trigger
-                    where tgrelid in (relation, twin) and not tgisinternal and tgname ~ '^[~!]?godwit_'
+                    where tgrelid in (select relation union select twin union select godwit._partitions(relation))
+                      and tgparentid = 0 and not tgisinternal and tgname ~ '^[~!]?godwit_'
     loop
         execute format('drop trigger %I on %s', trigger.name, trigger.of);
     end loop;
@@ -386,6 +391,10 @@ begin
     end if;
     execute format('lock table %s in access exclusive mode', relation);
     perform godwit._check_trackable(relation);
+    if (select relkind = 'p' from pg_class where oid = relation) then
+        raise exception '% is partitioned', relation
+            using errcode = 'wrong_object_type', hint = 'Use godwit.track(), which locks and rewrites it once.';
+    end if;
     if jsonb_typeof(metadata) <> 'object' then
         raise exception 'metadata is a JSON object' using errcode = 'invalid_parameter_value';
     end if;
@@ -444,6 +453,28 @@ begin
     execute format('create trigger "~godwit_stamp" before insert or update on %s
         for each row execute function godwit._stamp()', relation);
     execute format('alter table %s enable always trigger "~godwit_stamp"', relation);
+    perform godwit._create_capture_triggers(relation);
+    execute format('create trigger "!godwit_truncate" after truncate on %s
+        for each statement execute function godwit._capture()', relation);
+    execute format('alter table only %s enable always trigger "!godwit_truncate"', relation);
+    execute format('create trigger "!godwit_replay" after insert or update or delete on %s
+        for each row execute function godwit._capture()', relation);
+    execute format('alter table %s enable replica trigger "!godwit_replay"', relation);
+    perform godwit._create_partition_triggers(p) from godwit._partitions(relation) p;
+    execute format('create trigger godwit_reconcile_insert after insert on %s
+        referencing new table as godwit_new
+        for each statement execute function godwit._reconcile()', twin);
+    execute format('create trigger godwit_reconcile_update after update on %s
+        referencing new table as godwit_new
+        for each statement execute function godwit._reconcile()', twin);
+end
+$$;
+
+create function godwit._create_capture_triggers(relation regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
     execute format('create trigger "!godwit_insert" after insert on %s
         referencing new table as godwit_new
         for each statement execute function godwit._capture()', relation);
@@ -453,18 +484,6 @@ begin
     execute format('create trigger "!godwit_delete" after delete on %s
         referencing old table as godwit_old
         for each statement execute function godwit._capture()', relation);
-    execute format('create trigger "!godwit_truncate" after truncate on %s
-        for each statement execute function godwit._capture()', relation);
-    execute format('alter table %s enable always trigger "!godwit_truncate"', relation);
-    execute format('create trigger "!godwit_replay" after insert or update or delete on %s
-        for each row execute function godwit._capture()', relation);
-    execute format('alter table %s enable replica trigger "!godwit_replay"', relation);
-    execute format('create trigger godwit_reconcile_insert after insert on %s
-        referencing new table as godwit_new
-        for each statement execute function godwit._reconcile()', twin);
-    execute format('create trigger godwit_reconcile_update after update on %s
-        referencing new table as godwit_new
-        for each statement execute function godwit._reconcile()', twin);
 end
 $$;
 
@@ -513,6 +532,7 @@ begin
     loop
         execute format('drop trigger %I on %s', name, relation);
     end loop;
+    perform godwit._drop_partition_triggers(p) from godwit._partitions(relation) p;
     execute format('alter table %s drop column _rev', relation);
     execute format('drop trigger godwit_reconcile_insert on %s', twin);
     execute format('drop trigger godwit_reconcile_update on %s', twin);

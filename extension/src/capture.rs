@@ -6,15 +6,21 @@
 //! A trigger of the app's may edit rows of a statement that has not reached us yet. The inner
 //! statement then meets revisions that the twin doesn't have: it adds them first, so that a parent
 //! always comes before its child, and the outer one finds them there.
+//!
+//! Of a partitioned table the root is tracked. A statement that names a partition fires that
+//! partition's statement triggers only, so each has them; its rows are read by the root's shape.
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
 
+use crate::catalog;
 use crate::error::OrReport;
 use crate::expected;
 use crate::history;
 use crate::role;
 use crate::row::{self, Cells};
+use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
 use crate::trigger::{self, Event};
@@ -34,12 +40,16 @@ fn capture(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
             Event::Delete => old,
             Event::Truncate => true,
         };
-    trigger::require(trigger, has_rows && !trigger::is_before(trigger));
-    let shape = Shape::of(relation).or_report();
+    let rows = Shape::of_rows(relation).or_report();
+    let is_partition = rows.relation != relation;
+    let is_early = event == Event::Truncate && is_partition;
+    trigger::require(trigger, has_rows && trigger::is_before(trigger) == is_early);
+    let shape = if is_partition { Shape::of(rows.relation).or_report() } else { rows.clone() };
     let _settings = shape.settings();
     role::as_owner(shape.owner, || match event {
+        Event::Truncate if is_partition => emptied(&shape, relation),
         Event::Truncate => truncated(&shape),
-        event if trigger::is_for_each_row(trigger) => one_row(&shape, trigger, event),
+        event if trigger::is_for_each_row(trigger) => one_row(&rows, trigger, event),
         Event::Insert => inserted(&shape, trigger),
         Event::Update => updated(&shape, trigger),
         Event::Delete => deleted(&shape, trigger),
@@ -114,6 +124,30 @@ fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
 fn truncated(shape: &Shape) {
     let sql = end_leaves(shape, "");
     add(shape, || spi::run(&sql, &[]));
+}
+
+/// TRUNCATE of a partition, which still has its rows then.
+fn emptied(shape: &Shape, partition: pg_sys::Oid) {
+    let sql = "select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c
+                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1";
+    for name in spi::rows(sql, &[spi::oid(partition)], |row| row.need::<String>(1)) {
+        let ids = format!("select {} from {name} o", shape.id_of_row("o"));
+        let sql = end_leaves(shape, &format!("and h._id in ({ids})"));
+        add(shape, || spi::run(&sql, &[]));
+    }
+}
+
+/// Ends the records whose rows went with a partition.
+#[pg_extern(sql = false)]
+fn _end_missing(relation: pg_sys::Oid) {
+    let _settings = Settings::fixed();
+    catalog::require_owner(&[relation]).or_report();
+    let shape = Shape::of(relation).or_report();
+    role::as_owner(shape.owner, || {
+        let rows = format!("select from {} t where {} = h._id", shape.table, shape.id_of_row("t"));
+        let sql = end_leaves(&shape, &format!("and not exists ({rows})"));
+        add(&shape, || spi::run(&sql, &[]));
+    });
 }
 
 /// A tombstone on every leaf that is not one: what SQL deleted stays deleted.

@@ -44,6 +44,8 @@ pub struct Shape {
     pub twin_relation: pg_sys::Oid,
     pub twin_index: pg_sys::Oid,
     pub revision_number: i16,
+    /// How many of `columns` stand before `_rev`.
+    pub revision_place: usize,
     pub revision_type: pg_sys::Oid,
     /// The table's columns but `_rev`, in their order.
     pub columns: Vec<Column>,
@@ -106,12 +108,29 @@ const COLUMNS_SQL: &str = "
 impl Shape {
     /// The shape of a tracked table.
     pub fn of(relation: pg_sys::Oid) -> Result<Rc<Shape>, Error> {
+        let shape = Shape::of_rows(relation)?;
+        if shape.relation == relation {
+            Ok(shape)
+        } else {
+            let reason = format!("{} is a partition: name {}", name_of(relation), shape.table);
+            Err(Error::BadArgument(reason))
+        }
+    }
+
+    /// The shape by which a trigger on this table reads its rows: of the table itself, or of the tracked
+    /// table that it is a partition of, with the partition's own column numbers.
+    pub fn of_rows(relation: pg_sys::Oid) -> Result<Rc<Shape>, Error> {
         watch();
         if let Some(shape) = SHAPES.with_borrow(|shapes| shapes.get(&relation).cloned()) {
             return Ok(shape);
         }
         let before = INVALIDATIONS.get();
-        let shape = Rc::new(Shape::read(relation)?);
+        let root = root_of(relation);
+        let mut shape = Shape::read(root)?;
+        if root != relation {
+            shape.renumber(relation)?;
+        }
+        let shape = Rc::new(shape);
         // What changed while it was read would not be heard of again.
         if INVALIDATIONS.get() == before {
             SHAPES.with_borrow_mut(|shapes| shapes.insert(relation, Rc::clone(&shape)));
@@ -119,12 +138,32 @@ impl Shape {
         Ok(shape)
     }
 
+    /// A partition may have its columns in another order.
+    fn renumber(&mut self, partition: pg_sys::Oid) -> Result<(), Error> {
+        let _settings = Settings::path(c"pg_catalog, pg_temp");
+        let sql = "select a.attname::text, a.attnum from pg_catalog.pg_attribute a
+                    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped";
+        let rows =
+            spi::rows(sql, &[spi::oid(partition)], |row| (row.need::<String>(1), row.need(2)));
+        let numbers: HashMap<String, i16> = rows.into_iter().collect();
+        let number = |name: &str| {
+            numbers.get(name).copied().ok_or_else(|| {
+                Error::Internal(format!("{} has no column {name:?}", name_of(partition)))
+            })
+        };
+        for column in &mut self.columns {
+            column.number = number(&column.name)?;
+        }
+        self.revision_number = number("_rev")?;
+        Ok(())
+    }
+
     /// The shape of the table that a twin belongs to; `None` for a twin that is left over.
     pub fn of_twin(twin: pg_sys::Oid) -> Result<Option<Rc<Shape>>, Error> {
         let cached =
             SHAPES.with_borrow(|s| s.values().find(|shape| shape.twin_relation == twin).cloned());
-        if cached.is_some() {
-            return Ok(cached);
+        if let Some(cached) = cached {
+            return Shape::of(cached.relation).map(Some);
         }
         let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
         let sql = "select relation::oid from godwit.tracked where twin = $1";
@@ -177,6 +216,7 @@ impl Shape {
                 twin_relation: row.need(6),
                 twin_index: row.need(7),
                 revision_number: row.need(8),
+                revision_place: 0,
                 revision_type: row.need(9),
                 columns: Vec::new(),
                 key: Vec::new(),
@@ -198,7 +238,18 @@ impl Shape {
         let key = key.into_iter().map(|(_, at)| at).collect();
         let policies = if shape.row_security { Policy::all(relation) } else { Vec::new() };
         let eras = Eras::of(relation);
-        Ok(Shape { columns, key, attributes, needs_settings, policies, eras, ..shape })
+        let revision_place =
+            columns.iter().take_while(|column| column.number < shape.revision_number).count();
+        Ok(Shape {
+            revision_place,
+            columns,
+            key,
+            attributes,
+            needs_settings,
+            policies,
+            eras,
+            ..shape
+        })
     }
 
     /// The fixed settings, where this table's values need them.
@@ -217,9 +268,8 @@ impl Shape {
 
     /// All the table's living columns in their order; `None` is `_rev`.
     pub fn in_order(&self) -> impl Iterator<Item = Option<&Column>> {
-        let before = self.columns.iter().filter(|column| column.number < self.revision_number);
-        let after = self.columns.iter().filter(|column| column.number > self.revision_number);
-        before.map(Some).chain(std::iter::once(None)).chain(after.map(Some))
+        let (before, after) = self.columns.split_at(self.revision_place);
+        before.iter().map(Some).chain(std::iter::once(None)).chain(after.iter().map(Some))
     }
 
     pub fn attribute(&self, name: &str) -> Option<&Column> {
@@ -290,15 +340,32 @@ pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// The tracked table that a relation is, or is a partition of; itself where there is none.
+fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalog look-up.
+    if !unsafe { pg_sys::get_rel_relispartition(relation) } {
+        return relation;
+    }
+    let _settings = Settings::path(c"pg_catalog, pg_temp");
+    let sql = "select t.relation::oid from pg_catalog.pg_partition_ancestors($1) a
+                 join godwit.tracked t on t.relation = a.relid";
+    let found = spi::rows(sql, &[spi::oid(relation)], |row| row.need(1));
+    found.first().copied().unwrap_or(relation)
+}
+
 fn not_tracked(relation: pg_sys::Oid) -> Error {
+    Error::NotTracked(name_of(relation))
+}
+
+fn name_of(relation: pg_sys::Oid) -> String {
     // SAFETY: a catalog look-up; NULL for a relation that is gone.
     let name = unsafe { pg_sys::get_rel_name(relation) };
     if name.is_null() {
-        return Error::NotTracked(format!("with OID {}", relation.to_u32()));
+        return format!("with OID {}", relation.to_u32());
     }
     // SAFETY: a NUL-terminated string that Postgres allocated.
     let name = unsafe { std::ffi::CStr::from_ptr(name) };
-    Error::NotTracked(format!("{:?}", name.to_string_lossy()))
+    format!("{:?}", name.to_string_lossy())
 }
 
 /// Asks Postgres, once per backend, to be told when a relation changes.
@@ -330,6 +397,7 @@ unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, relation: pg_sys::Oid) {
         shapes.retain(|table, shape| {
             relation != pg_sys::InvalidOid
                 && *table != relation
+                && shape.relation != relation
                 && shape.twin_relation != relation
                 && shape.twin_index != relation
         });

@@ -29,14 +29,16 @@ const KEPT_PLAN_ROWS_MAX: i64 = 64;
 const PLAN_USES: u64 = 4;
 
 struct Plan {
+    /// Whose rows the transition tables have, which a statement names alike for every table.
+    relation: pg_sys::Oid,
     types: Vec<pg_sys::Oid>,
     plan: pg_sys::SPIPlanPtr,
     uses: u64,
     uses_max: u64,
 }
 
-/// By statement; more than one where a table was dropped and another took its name, for the types
-/// of the arguments are then others.
+/// By statement; more than one for the transition tables of several tables, or where a table was dropped
+/// and another took its name, for the types of the arguments are then others.
 type Plans = HashMap<String, Vec<Plan>>;
 
 thread_local! {
@@ -208,13 +210,14 @@ fn execute<T>(
     // SPI when it is pushed.
     unsafe {
         check(pg_sys::SPI_connect(), "connect", sql);
-        let mut keep = true;
+        let (mut keep, mut relation) = (true, pg_sys::InvalidOid);
         if let Some(data) = trigger {
             check(pg_sys::SPI_register_trigger_data(data), "trigger data", sql);
+            relation = (*(*data).tg_relation).rd_id;
             keep = transition_rows((*data).tg_oldtable) <= KEPT_PLAN_ROWS_MAX
                 && transition_rows((*data).tg_newtable) <= KEPT_PLAN_ROWS_MAX;
         }
-        let plan = plan(sql, args, keep);
+        let plan = if keep { kept(sql, relation, args) } else { prepare(sql, args, 0) };
         let mut values: Vec<pg_sys::Datum> =
             args.iter().map(|arg| arg.1.unwrap_or(pg_sys::Datum::from(0))).collect();
         let nulls: Vec<std::ffi::c_char> = args
@@ -247,21 +250,18 @@ fn execute<T>(
     }
 }
 
-/// A plan for this statement and these types; kept for the life of the backend where that is asked.
-fn plan(sql: &str, args: &[Arg], keep: bool) -> pg_sys::SPIPlanPtr {
-    if !keep {
-        return prepare(sql, args, 0);
-    }
+/// A plan for this statement, relation and types that is kept for the life of the backend.
+fn kept(sql: &str, relation: pg_sys::Oid, args: &[Arg]) -> pg_sys::SPIPlanPtr {
     let mut uses_max = PLAN_USES;
     if let Some(kept) = PLANS.with_borrow_mut(|plans| {
-        let plan = plans.get_mut(sql)?.iter_mut().find(|plan| plan.is_for(args))?;
+        let plan = plans.get_mut(sql)?.iter_mut().find(|plan| plan.is_for(relation, args))?;
         plan.uses += 1;
         uses_max = plan.uses_max;
         (plan.uses < plan.uses_max || RUNNING.get() > 1).then_some(plan.plan)
     }) {
         return kept;
     }
-    forget(sql, args, &mut uses_max);
+    forget(sql, relation, args, &mut uses_max);
     make_room();
     // The arguments are keys and arrays of keys: what they are changes nothing about the plan.
     let plan = prepare(sql, args, pg_sys::CURSOR_OPT_GENERIC_PLAN as i32);
@@ -269,22 +269,23 @@ fn plan(sql: &str, args: &[Arg], keep: bool) -> pg_sys::SPIPlanPtr {
     check(unsafe { pg_sys::SPI_keepplan(plan) }, "keep plan", sql);
     let types = args.iter().map(|arg| arg.0).collect();
     PLANS.with_borrow_mut(|plans| {
-        plans.entry(sql.to_owned()).or_default().push(Plan { types, plan, uses: 0, uses_max });
+        let new = Plan { relation, types, plan, uses: 0, uses_max };
+        plans.entry(sql.to_owned()).or_default().push(new);
     });
     plan
 }
 
 impl Plan {
-    fn is_for(&self, args: &[Arg]) -> bool {
-        self.types.iter().eq(args.iter().map(|arg| &arg.0))
+    fn is_for(&self, relation: pg_sys::Oid, args: &[Arg]) -> bool {
+        self.relation == relation && self.types.iter().eq(args.iter().map(|arg| &arg.0))
     }
 }
 
 /// Drops the plan that has been used often enough; its successor lasts longer.
-fn forget(sql: &str, args: &[Arg], uses_max: &mut u64) {
+fn forget(sql: &str, relation: pg_sys::Oid, args: &[Arg], uses_max: &mut u64) {
     let worn = PLANS.with_borrow_mut(|plans| {
         let of = plans.get_mut(sql)?;
-        let at = of.iter().position(|plan| plan.is_for(args))?;
+        let at = of.iter().position(|plan| plan.is_for(relation, args))?;
         Some(of.swap_remove(at))
     });
     if let Some(worn) = worn {

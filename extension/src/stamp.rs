@@ -30,13 +30,13 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         let new = if event == Event::Update { second } else { first };
         ((*relation).rd_id, (*relation).rd_att, first, new)
     };
-    let shape = Shape::of(relation).or_report();
+    let shape = Shape::of_rows(relation).or_report();
     let _settings = shape.settings();
     // SAFETY: both tuples are rows of the relation.
     let after = unsafe { Cells::of(new, desc) };
     let id = shape.id(&after);
     if let Some(revision) = after.revision_at(shape.revision_number)
-        && expected::is(relation, &id, &revision)
+        && expected::is(shape.relation, &id, &revision)
     {
         return as_the_revision_says(&shape, &id, &revision, &after, new);
     }

@@ -69,7 +69,6 @@ select godwit.track('in_memory');
 select godwit.track('unsafe');
 select godwit.track('parent');
 select godwit.track('child');
-select godwit.track('parted');
 select godwit.track('ours');
 select godwit.track('id_not_key');
 select godwit.track('towns_history');
