@@ -93,7 +93,7 @@ run_pouchdb() {
 }
 run_ops() {
     local test
-    for test in tests/ops/{dump,standby,upgrade,extension_update}.sh; do
+    for test in tests/ops/{dump,standby,logical,upgrade,extension_update}.sh; do
         "$test" || return 1
     done
 }

@@ -38,3 +38,12 @@ create function godwit.last_sequence() returns bigint
     as $$ select godwit._horizon() $$;
 comment on function godwit.last_sequence is
     'The highest sequence that a reader may be shown now.';
+
+create function godwit.current_incarnation() returns text
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select godwit._current_incarnation() $$;
+comment on function godwit.current_incarnation is
+    'Names what this database is now: another name after a restore, a promotion or a copy.';

@@ -157,6 +157,9 @@ create or replace function godwit._erase(relation oid, id text) returns jsonb
 create or replace function godwit._end_missing(relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_end_missing_wrapper';
 
+create or replace function godwit._current_incarnation() returns text
+    language c volatile as 'MODULE_PATHNAME', '_current_incarnation_wrapper';
+
 create or replace function godwit._last_sequence() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_last_sequence_wrapper';
 
@@ -1624,6 +1627,16 @@ create or replace function godwit.last_sequence() returns bigint
 
 comment on function godwit.last_sequence is
     'The highest sequence that a reader may be shown now.';
+
+create or replace function godwit.current_incarnation() returns text
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select godwit._current_incarnation() $$;
+
+comment on function godwit.current_incarnation is
+    'Names what this database is now: another name after a restore, a promotion or a copy.';
 
 create or replace function godwit.as_of(shown anyelement, at timestamptz) returns setof anyelement
     language plpgsql

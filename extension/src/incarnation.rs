@@ -11,7 +11,9 @@ use pgrx::{direct_function_call, prelude::*};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::sequence::NUMBER_MAX;
+use crate::role;
+use crate::sequence::{self, NUMBER_MAX};
+use crate::settings::Settings;
 use crate::spi;
 
 /// A new incarnation continues at the clock's milliseconds since 1970 times this: above anything
@@ -52,6 +54,23 @@ impl Identity {
         let first = digest.iter().take(8).fold(0, |bytes, byte| bytes << 8 | i64::from(*byte));
         (first & i64::MAX).max(1)
     }
+}
+
+/// Names what this database is now. Readers that find another name than last time may have seen what was
+/// lost on the way, and offer it back.
+#[pg_extern(sql = false)]
+fn _current_incarnation() -> String {
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    // SAFETY: reads a flag in shared memory.
+    let is_standby = unsafe { pg_sys::RecoveryInProgress() };
+    // A standby is what its primary is, which has written it down.
+    let mark = if is_standby {
+        let (_, owner) = sequence::sequence();
+        role::as_owner(owner, || last_value(mark_sequence()).unwrap_or(0))
+    } else {
+        Identity::here().mark()
+    };
+    format!("{mark:016x}")
 }
 
 /// Moves the change sequence where this incarnation hasn't numbered anything yet. Called as the

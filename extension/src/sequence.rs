@@ -125,7 +125,7 @@ fn last_value(sequence: pg_sys::Oid, owner: pg_sys::Oid) -> i64 {
 }
 
 /// The sequence and its owner, by name: once per backend, again when it is gone.
-fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
+pub fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
     if let Some(found) = SEQUENCE.get() {
         // SAFETY: a cached catalog look-up.
         if !unsafe { pg_sys::get_rel_name(found.0) }.is_null() {

@@ -35,6 +35,7 @@ caught_up() {
 on_primary -c "select godwit.last_sequence()" > /dev/null
 caught_up
 is "the standby shows what the primary showed" "100|100" "$(on_standby -c "select count(*), max(next) from godwit.changes()")"
+is "it is what its primary is" "$(on_primary -c "select godwit.current_incarnation()")" "$(on_standby -c "select godwit.current_incarnation()")"
 is "records too" "100" "$(on_standby -c "select count(record) from godwit.changes(include => 'records')")"
 echo "ok changes on a standby"
 
@@ -67,6 +68,8 @@ echo "ok writers publish the horizon too"
 cluster_stop "$standby"
 on_primary -c "insert into t select n, 'lost' from generate_series(400, 420) n"
 next=$(on_primary -c "select max(next) from godwit.changes(since => 0, max => 100000)")
+was=$(on_primary -c "select godwit.current_incarnation()")
+seen=$(on_primary -c "select jsonb_agg(record) from godwit.changes(since => 0, max => 100000, include => 'records')")
 "$PG_BIN/pg_ctl" --version > /dev/null
 as_cluster_user "$PG_BIN/pg_ctl" -D "$primary/data" -m immediate -w stop > /dev/null
 as_cluster_user "$PG_BIN/pg_ctl" -D "$standby/data" -l "$standby/log" -w -o \
@@ -75,6 +78,13 @@ as_cluster_user "$PG_BIN/pg_ctl" -D "$standby/data" -w promote > /dev/null
 on_standby -c "insert into t values (500, 'after')"
 is "a reader that has seen the lost tail misses nothing" "500" \
     "$(on_standby -c "select string_agg(id, ' ' order by seq) from godwit.changes(since => $next)")"
+is "a reader is told that this is another incarnation" "f" "$(on_standby -c "select godwit.current_incarnation() = '$was'")"
+is "and what is missing here of what it has" "21" \
+    "$(on_standby -c "select count(*) from jsonb_object_keys(godwit.revs_diff('t', (
+        select jsonb_object_agg(r ->> 'id', jsonb_build_array(r ->> 'revision')) from jsonb_array_elements('$seen') r)))")"
+is "so it offers it back" "accepted 21, known 104" \
+    "$(on_standby -c "select string_agg(status || ' ' || n, ', ' order by status) from (
+        select status, count(*) n from godwit.put_revisions('t', '$seen') group by 1) s")"
 is "the incarnations tell" "2" "$(on_standby -c "select count(*) from godwit.incarnation")"
 is "all is well" "" "$(on_standby -c "select * from godwit.verify('t')")"
 echo "ok promotion"
