@@ -29,6 +29,8 @@ pub struct Follower<'a> {
     pub tables: u8,
     /// What it was shown while a primary's tail was being lost, for each tail: places in `seen`.
     pub excused: Vec<Range<usize>>,
+    /// How far it had come when it was stopped; it may not have been shown what lies above.
+    pub end: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +62,10 @@ pub fn check(history: &[Change], follower: &Follower) -> Verdict {
         follower.seen.iter().enumerate().map(|(place, seen)| (seen.sequence, place)).collect();
     shown.sort_unstable();
     let mut shown = shown.into_iter().peekable();
-    let mine = history.iter().filter(|change| follower.tables & (1 << change.table) != 0);
-    for change in mine {
+    let is_mine = |change: &&Change| {
+        follower.tables & (1 << change.table) != 0 && change.sequence <= follower.end
+    };
+    for change in history.iter().filter(is_mine) {
         while let Some((sequence, place)) = shown.next_if(|(found, _)| *found < change.sequence) {
             verdict.unknown(follower, sequence, place);
         }
@@ -118,7 +122,7 @@ mod tests {
     }
 
     fn faults(seen: &[Seen], tables: u8) -> Vec<Fault> {
-        check(&history(), &Follower { seen, tables, excused: vec![] }).faults
+        check(&history(), &Follower { seen, tables, excused: vec![], end: i64::MAX }).faults
     }
 
     #[test]
@@ -126,7 +130,10 @@ mod tests {
         assert_eq!(faults(&seen(&[1, 2, 3, 5]), 3), []);
         assert_eq!(faults(&seen(&[1, 3, 5]), 1), []);
         let twice = seen(&[1, 2, 2, 3, 1, 5]);
-        let verdict = check(&history(), &Follower { seen: &twice, tables: 3, excused: vec![] });
+        let verdict = check(
+            &history(),
+            &Follower { seen: &twice, tables: 3, excused: vec![], end: i64::MAX },
+        );
         assert_eq!((verdict.faults.len(), verdict.again), (0, 2));
     }
 
@@ -152,7 +159,9 @@ mod tests {
     #[test]
     fn a_lost_tail_excuses_what_was_shown_in_its_time_only() {
         let shown = seen(&[1, 2, 3, 4, 5, 6]);
-        let judge = |excused| check(&history(), &Follower { seen: &shown, tables: 3, excused });
+        let judge = |excused| {
+            check(&history(), &Follower { seen: &shown, tables: 3, excused, end: i64::MAX })
+        };
         let verdict = judge(vec![0..1, 3..6]);
         assert_eq!(verdict.faults, []);
         assert_eq!(verdict.lost, [3, 5]);
@@ -160,8 +169,12 @@ mod tests {
         assert_eq!(verdict.faults, [Fault::TakenBack { sequence: 4 }]);
         // An excuse for what is extra is none for what is missing.
         let shown = seen(&[1, 2, 5]);
-        let follower =
-            Follower { seen: &shown, tables: 3, excused: vec![Range { start: 0, end: 3 }] };
+        let follower = Follower {
+            seen: &shown,
+            tables: 3,
+            excused: vec![Range { start: 0, end: 3 }],
+            end: i64::MAX,
+        };
         assert_eq!(check(&history(), &follower).faults, [Fault::Skipped { sequence: 3 }]);
     }
 

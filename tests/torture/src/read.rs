@@ -90,6 +90,8 @@ impl Style {
 pub struct Log {
     pub seen: Vec<Seen>,
     pub marks: Vec<Mark>,
+    /// Where a reader was that did not come to the end in time.
+    pub stopped_at: Option<i64>,
 }
 
 pub type SharedLog = Arc<Mutex<Log>>;
@@ -115,6 +117,9 @@ struct Reader {
     random: Random,
     since: i64,
 }
+
+/// Readers have as long as the run to come to the end, and at least this.
+const DRAIN_MIN: Duration = Duration::from_secs(300);
 
 /// Follows the stream to its end, which is an empty answer to a question asked after the writers'.
 pub async fn follow(
@@ -143,10 +148,9 @@ pub async fn follow(
             Some(_) => {}
             None => tokio::time::sleep(Duration::from_millis(50)).await,
         }
-        if last
-            && drained_since.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(300)
-        {
+        if last && drained_since.get_or_insert_with(Instant::now).elapsed() > run.max(DRAIN_MIN) {
             let name = reader.style.name;
+            held(&reader.log).stopped_at = Some(reader.since);
             return reader.world.fault(format!("{name}: the stream does not come to an end"));
         }
     }

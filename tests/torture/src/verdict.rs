@@ -31,7 +31,8 @@ pub async fn give(
     for (number, style) in STYLES.iter().enumerate() {
         let log = held(&chaos.logs[number]);
         let excused = chaos.tails.iter().map(|tail| tail.shown[number].clone()).collect();
-        let follower = Follower { seen: &log.seen, tables: style.mask(), excused };
+        let end = log.stopped_at.unwrap_or(i64::MAX);
+        let follower = Follower { seen: &log.seen, tables: style.mask(), excused, end };
         let verdict = check::check(&history.changes, &follower);
         count.add(&verdict);
         for fault in verdict.faults.iter().take(TOLD_MAX) {
@@ -89,8 +90,11 @@ impl Count {
 /// A check that can't fail is none: with any one change left out of what this reader was shown, or
 /// one added that the history has not, there must be one fault more.
 fn plant(history: &History, follower: &Follower, faults: usize) -> Result<(), Failure> {
-    let mine: Vec<&Change> =
-        history.changes.iter().filter(|c| follower.tables & (1 << c.table) != 0).collect();
+    let mine: Vec<&Change> = history
+        .changes
+        .iter()
+        .filter(|c| follower.tables & (1 << c.table) != 0 && c.sequence <= follower.end)
+        .collect();
     let Some(change) = mine.get(mine.len() / 2) else {
         return Err("a reader has nothing to be shown".into());
     };
@@ -101,7 +105,7 @@ fn plant(history: &History, follower: &Follower, faults: usize) -> Result<(), Fa
     let was_skipped = without.len() == follower.seen.len();
     let excused = follower.excused.clone();
     let judge = |seen| {
-        let follower = Follower { seen, tables: follower.tables, excused: excused.clone() };
+        let follower = Follower { seen, excused: excused.clone(), ..*follower };
         check::check(&history.changes, &follower).faults
     };
     // Without it, places in the log are others, and so are excuses: the skip alone is looked for.
