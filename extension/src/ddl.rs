@@ -18,6 +18,7 @@ const HARMLESS: &[pg_sys::AlterTableType::Type] = &[
     pg_sys::AlterTableType::AT_SetOptions,
     pg_sys::AlterTableType::AT_ResetOptions,
     pg_sys::AlterTableType::AT_SetStorage,
+    #[cfg(not(feature = "pg13"))]
     pg_sys::AlterTableType::AT_SetCompression,
     pg_sys::AlterTableType::AT_ClusterOn,
     pg_sys::AlterTableType::AT_DropCluster,
@@ -73,6 +74,23 @@ extern "C" fn pg_finfo_godwit_before_drop() -> &'static pg_sys::Pg_finfo_record 
     &V1
 }
 
+/// The node that holds a name; Postgres 15 gave it one of its own.
+#[cfg(not(any(feature = "pg13", feature = "pg14")))]
+type Name = pg_sys::String;
+#[cfg(any(feature = "pg13", feature = "pg14"))]
+type Name = pg_sys::Value;
+
+/// # Safety
+/// The node must be a name.
+unsafe fn chars(name: *mut Name) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+    return unsafe { (*name).sval };
+    // SAFETY: as above.
+    #[cfg(any(feature = "pg13", feature = "pg14"))]
+    return unsafe { (*name).val.str_ };
+}
+
 /// Whether the statement is DROP EXTENSION godwit CASCADE.
 ///
 /// # Safety
@@ -84,10 +102,10 @@ unsafe fn drops_us(tree: *mut pg_sys::Node) -> bool {
             return false;
         }
         let statement = &*tree.cast::<pg_sys::DropStmt>();
-        let names = pgrx::PgList::<pg_sys::String>::from_pg(statement.objects);
+        let names = pgrx::PgList::<Name>::from_pg(statement.objects);
         statement.removeType == pg_sys::ObjectType::OBJECT_EXTENSION
             && statement.behavior == pg_sys::DropBehavior::DROP_CASCADE
-            && names.iter_ptr().any(|name| text((*name).sval).as_deref() == Some("godwit"))
+            && names.iter_ptr().any(|name| text(chars(name)).as_deref() == Some("godwit"))
     }
 }
 

@@ -94,9 +94,9 @@ pub fn has_key_changed(relation: pg_sys::Oid) -> bool {
 /// Forgets what an earlier transaction left.
 fn renew() {
     // SAFETY: MyProc points to this backend's own entry for as long as it runs.
-    #[cfg(not(feature = "pg17"))]
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
     let transaction = unsafe { (*pg_sys::MyProc).lxid };
-    #[cfg(feature = "pg17")]
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
     let transaction = unsafe { (*pg_sys::MyProc).vxid.lxid };
     if TRANSACTION.replace(transaction) != transaction {
         PENDING.with_borrow_mut(HashMap::clear);

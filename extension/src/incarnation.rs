@@ -38,7 +38,7 @@ impl Identity {
         unsafe {
             Identity {
                 system: pg_sys::GetSystemIdentifier() as i64,
-                timeline: pg_sys::GetWALInsertionTimeLine() as i64,
+                timeline: i64::from(timeline()),
                 database: i64::from(pg_sys::MyDatabaseId.to_u32()),
             }
         }
@@ -53,6 +53,25 @@ impl Identity {
         let digest = hasher.finalize();
         let first = digest.iter().take(8).fold(0, |bytes, byte| bytes << 8 | i64::from(*byte));
         (first & i64::MAX).max(1)
+    }
+}
+
+/// # Safety
+/// The server must not be in recovery.
+#[cfg(not(any(feature = "pg13", feature = "pg14")))]
+unsafe fn timeline() -> u32 {
+    // SAFETY: reads what shared memory holds since recovery ended.
+    unsafe { pg_sys::GetWALInsertionTimeLine() }
+}
+
+/// # Safety
+/// As above.
+#[cfg(any(feature = "pg13", feature = "pg14"))]
+unsafe fn timeline() -> u32 {
+    // SAFETY: asking whether recovery is over sets the variable.
+    unsafe {
+        pg_sys::RecoveryInProgress();
+        pg_sys::ThisTimeLineID
     }
 }
 

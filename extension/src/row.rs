@@ -25,7 +25,11 @@ pub unsafe fn attribute<'a>(
     at: usize,
 ) -> &'a pg_sys::FormData_pg_attribute {
     // SAFETY: the caller vouches for descriptor and position.
-    unsafe { (*desc).attrs.as_slice((*desc).natts as usize).get_unchecked(at) }
+    #[cfg(not(feature = "pg18"))]
+    return unsafe { (*desc).attrs.as_slice((*desc).natts as usize).get_unchecked(at) };
+    // SAFETY: as above.
+    #[cfg(feature = "pg18")]
+    return unsafe { &*pg_sys::TupleDescAttr(desc, at as i32) };
 }
 
 impl Cells {

@@ -113,9 +113,9 @@ fn is_held(key: i64) -> bool {
             locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
         };
         let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
-        #[cfg(not(feature = "pg17"))]
+        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
         return pg_sys::LockHeldByMe(&tag, mode);
-        #[cfg(feature = "pg17")]
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
         return pg_sys::LockHeldByMe(&tag, mode, false);
     }
 }
