@@ -131,7 +131,7 @@ create function godwit._set_aside(relation regclass, twin regclass, twin_column 
 declare
     aside text := left(twin_column, 40) || '_until_' || number;
 begin
-    execute format('alter table %s rename column %I to %I', twin, twin_column, aside);
+    perform godwit._as_owner(relation, format('alter table %s rename column %I to %I', twin, twin_column, aside));
     update godwit.era e set twin_column = aside
      where e.relation = _set_aside.relation and e.twin_column = _set_aside.twin_column;
     -- One that has always been what it was has had no line so far.
@@ -205,7 +205,7 @@ begin
                           and not a.attisdropped) then
                 perform godwit._set_aside(relation, twin, renamed_to, number);
             end if;
-            execute format('alter table %s rename column %I to %I', twin, renamed_from, renamed_to);
+            perform godwit._as_owner(relation, format('alter table %s rename column %I to %I', twin, renamed_from, renamed_to));
             update godwit.era e set twin_column = renamed_to
              where e.relation = _follow_columns.relation and e.twin_column = renamed_from;
             perform godwit._close(relation, renamed_to, renamed_from, number);
@@ -223,17 +223,17 @@ begin
                               and not a.attisdropped) then
                     perform godwit._set_aside(relation, twin, c.name, number);
                 end if;
-                execute format('alter table %s add column %I %s', twin, c.name, c.type);
+                perform godwit._as_owner(relation, format('alter table %s add column %I %s', twin, c.name, c.type));
             end if;
             insert into godwit.era values (relation, c.name, c.name, number, null);
         elsif c.type <> c.old_type then
             if c.base = c.old_base or (c.base in ('text'::regtype, 'varchar'::regtype)
                                        and c.old_base in ('text'::regtype, 'varchar'::regtype)) then
                 -- The same values; without a modifier nothing that was longer or finer is cut.
-                execute format('alter table %s alter column %I type %s', twin, c.name, c.named);
+                perform godwit._as_owner(relation, format('alter table %s alter column %I type %s', twin, c.name, c.named));
             else
                 perform godwit._set_aside(relation, twin, c.name, number);
-                execute format('alter table %s add column %I %s', twin, c.name, c.type);
+                perform godwit._as_owner(relation, format('alter table %s add column %I %s', twin, c.name, c.type));
                 insert into godwit.era values (relation, c.name, c.name, number, null);
             end if;
         end if;
@@ -276,9 +276,9 @@ begin
     end if;
     if not exists (select from godwit.tracked k where k.relation = _follow_key.relation
                       and k.key_types = godwit._key_types(_follow_key.relation)) then
-        execute format('select not exists (select from %s t where not exists (
+        same := godwit._as_owner(relation, format('select not exists (select from %s t where not exists (
                             select from %s h where h._id = %s and h._rev operator(godwit.=) t._rev))',
-                       relation, twin, godwit._id_expression(relation, 't')) into same;
+                       relation, twin, godwit._id_expression(relation, 't')));
         if not same then
             raise exception '% is tracked: its records would get other ids', relation
                 using errcode = 'dependent_objects_still_exist',

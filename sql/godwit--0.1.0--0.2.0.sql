@@ -206,6 +206,9 @@ create or replace function godwit._uuid_v7() returns uuid
 create or replace function godwit._remember(relation oid, twin oid, metadata jsonb) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_remember_wrapper';
 
+create or replace function godwit._as_owner(relation oid, statement text) returns boolean
+    language c volatile strict as 'MODULE_PATHNAME', '_as_owner_wrapper';
+
 create or replace function godwit._invalidate(relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_invalidate_wrapper';
 
@@ -330,7 +333,7 @@ create or replace function godwit._set_aside(relation regclass, twin regclass, t
 declare
     aside text := left(twin_column, 40) || '_until_' || number;
 begin
-    execute format('alter table %s rename column %I to %I', twin, twin_column, aside);
+    perform godwit._as_owner(relation, format('alter table %s rename column %I to %I', twin, twin_column, aside));
     update godwit.era e set twin_column = aside
      where e.relation = _set_aside.relation and e.twin_column = _set_aside.twin_column;
     -- One that has always been what it was has had no line so far.
@@ -404,7 +407,7 @@ begin
                           and not a.attisdropped) then
                 perform godwit._set_aside(relation, twin, renamed_to, number);
             end if;
-            execute format('alter table %s rename column %I to %I', twin, renamed_from, renamed_to);
+            perform godwit._as_owner(relation, format('alter table %s rename column %I to %I', twin, renamed_from, renamed_to));
             update godwit.era e set twin_column = renamed_to
              where e.relation = _follow_columns.relation and e.twin_column = renamed_from;
             perform godwit._close(relation, renamed_to, renamed_from, number);
@@ -422,17 +425,17 @@ begin
                               and not a.attisdropped) then
                     perform godwit._set_aside(relation, twin, c.name, number);
                 end if;
-                execute format('alter table %s add column %I %s', twin, c.name, c.type);
+                perform godwit._as_owner(relation, format('alter table %s add column %I %s', twin, c.name, c.type));
             end if;
             insert into godwit.era values (relation, c.name, c.name, number, null);
         elsif c.type <> c.old_type then
             if c.base = c.old_base or (c.base in ('text'::regtype, 'varchar'::regtype)
                                        and c.old_base in ('text'::regtype, 'varchar'::regtype)) then
                 -- The same values; without a modifier nothing that was longer or finer is cut.
-                execute format('alter table %s alter column %I type %s', twin, c.name, c.named);
+                perform godwit._as_owner(relation, format('alter table %s alter column %I type %s', twin, c.name, c.named));
             else
                 perform godwit._set_aside(relation, twin, c.name, number);
-                execute format('alter table %s add column %I %s', twin, c.name, c.type);
+                perform godwit._as_owner(relation, format('alter table %s add column %I %s', twin, c.name, c.type));
                 insert into godwit.era values (relation, c.name, c.name, number, null);
             end if;
         end if;
@@ -473,9 +476,9 @@ begin
     end if;
     if not exists (select from godwit.tracked k where k.relation = _follow_key.relation
                       and k.key_types = godwit._key_types(_follow_key.relation)) then
-        execute format('select not exists (select from %s t where not exists (
+        same := godwit._as_owner(relation, format('select not exists (select from %s t where not exists (
                             select from %s h where h._id = %s and h._rev operator(godwit.=) t._rev))',
-                       relation, twin, godwit._id_expression(relation, 't')) into same;
+                       relation, twin, godwit._id_expression(relation, 't')));
         if not same then
             raise exception '% is tracked: its records would get other ids', relation
                 using errcode = 'dependent_objects_still_exist',
@@ -1839,8 +1842,20 @@ begin
          where o.classid = 'pg_trigger'::regclass and not o.original and o.address_names[3] = '!godwit_insert'
            and to_regclass(format('%I.%I', o.address_names[1], o.address_names[2])) is null)
     then
-        perform godwit._end_missing(t.relation)
-           from godwit.tracked t join pg_class c on c.oid = t.relation where c.relkind = 'p';
+        for d in
+            select t.relation, pg_get_userbyid(c.relowner) as owner
+              from godwit.tracked t join pg_class c on c.oid = t.relation where c.relkind = 'p'
+        loop
+            begin
+                perform godwit._end_missing(d.relation);
+            exception when others then
+                -- Another's table must not keep anybody from dropping theirs.
+                if d.owner = session_user then
+                    raise;
+                end if;
+                raise warning 'records of % could not be ended: %', d.relation, sqlerrm;
+            end;
+        end loop;
     end if;
 end
 $$;
@@ -1919,9 +1934,9 @@ declare
 begin
     for t in select relation, twin from godwit.tracked order by 1 loop
         perform godwit._release(t.relation, t.twin);
-        execute format('alter table %s alter column _by drop default, alter column _seq drop default,
+        perform godwit._as_owner(t.relation, format('alter table %s alter column _by drop default, alter column _seq drop default,
                             alter column _rev type text using _rev::text,
-                            alter column _prev type text using _prev::text', t.twin);
+                            alter column _prev type text using _prev::text', t.twin));
     end loop;
     delete from godwit.tracked;
 end
@@ -1950,21 +1965,18 @@ alter table godwit.tracked alter column key set not null, alter column key_types
 do $$
 declare
     t record;
-    me text := pg_catalog.current_setting('role');
 begin
     perform pg_catalog.set_config('godwit.altering', 'on', true);
-    for t in select k.relation, k.twin, c.relname, pg_catalog.pg_get_userbyid(c.relowner) as owner from godwit.tracked k
+    for t in select k.relation, k.twin, c.relname from godwit.tracked k
                join pg_catalog.pg_class c on c.oid = k.twin
     loop
         execute pg_catalog.format('create policy godwit on %s for select using (godwit._sees(%I.*))',
                                   t.twin, t.relname);
         -- As the owner: a trigger that he has put on the twin must not run as who updates the extension.
-        perform pg_catalog.set_config('role', t.owner, true);
-        execute pg_catalog.format(
+        perform godwit._as_owner(t.relation, pg_catalog.format(
             'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||) ''{"_foreign": true}''
               where not h._stub and not godwit._is_hashed(%2$s::oid, h.*::%1$s)',
-            t.twin, t.relation::oid);
-        perform pg_catalog.set_config('role', me, true);
+            t.twin, t.relation::oid));
         perform godwit._follow(t.relation);
         perform godwit._list_conflicts(t.relation);
     end loop;

@@ -108,6 +108,8 @@ create function godwit._uuid_v7() returns uuid
 -- The catalog is written as its owner, for a caller who owns both tables.
 create function godwit._remember(relation oid, twin oid, metadata jsonb) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_remember_wrapper';
+create function godwit._as_owner(relation oid, statement text) returns boolean
+    language c volatile strict as 'MODULE_PATHNAME', '_as_owner_wrapper';
 create function godwit._invalidate(relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_invalidate_wrapper';
 create function godwit._list_conflicts(relation oid) returns void

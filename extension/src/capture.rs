@@ -143,7 +143,7 @@ fn _end_missing(relation: pg_sys::Oid) {
     let _settings = Settings::fixed();
     catalog::require_owner(&[relation]).or_report();
     let shape = Shape::of(relation).or_report();
-    role::as_owner(shape.owner, || {
+    role::as_owner_restricted(shape.owner, || {
         let rows = format!("select from {} t where {} = h._id", shape.table, shape.id_of_row("t"));
         let sql = end_leaves(&shape, &format!("and not exists ({rows})"));
         add(&shape, || spi::run(&sql, &[]));

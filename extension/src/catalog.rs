@@ -16,6 +16,7 @@ const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
 fn _remember(relation: pg_sys::Oid, twin: pg_sys::Oid, metadata: Json) {
     let _settings = Settings::path(PINNED_PATH);
     require_owner(&[relation, twin]).or_report();
+    require_tables(relation, twin).or_report();
     let sql = "insert into godwit.tracked (relation, twin, key, key_types, metadata, created_by)
                values ($1, $2, godwit._key_columns($1), godwit._key_types($1), $3,
                        pg_get_userbyid($4))";
@@ -60,6 +61,29 @@ fn _forget(relation: pg_sys::Oid) {
 #[pg_extern(sql = false)]
 fn _uuid_v7() -> pgrx::Uuid {
     pgrx::Uuid::from_bytes(*uuid::Uuid::now_v7().as_bytes())
+}
+
+/// Runs a statement on a table or its twin that may call what their owner has put there (constraints,
+/// index expressions, triggers): as the owner, whoever's DDL led to it.
+#[pg_extern(sql = false)]
+fn _as_owner(relation: pg_sys::Oid, statement: &str) -> Option<bool> {
+    let _settings = Settings::path(PINNED_PATH);
+    require_owner(&[relation]).or_report();
+    let sql = "select relowner from pg_class where oid = $1";
+    let owner = spi::rows(sql, &[spi::oid(relation)], |row| row.need::<pg_sys::Oid>(1));
+    let owner = *owner.first()?;
+    role::as_owner_restricted(owner, || spi::once(statement))
+}
+
+/// What is read as if it were a table and its twin must not be views.
+fn require_tables(relation: pg_sys::Oid, twin: pg_sys::Oid) -> Result<(), Error> {
+    let sql = "select count(*) = 2 from pg_class
+                where oid = $1 and relkind in ('r', 'p') or oid = $2 and relkind = 'r'";
+    let args = [spi::oid(relation), spi::oid(twin)];
+    match spi::rows(sql, &args, |row| row.need::<bool>(1)).first() {
+        Some(true) => Ok(()),
+        _ => Err(Error::BadArgument("a table and its twin are tables".into())),
+    }
 }
 
 pub fn require_owner(relations: &[pg_sys::Oid]) -> Result<(), Error> {

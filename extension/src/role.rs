@@ -51,13 +51,26 @@ fn current() -> (pg_sys::Oid, i32) {
 
 /// Runs `work` as `owner` under a pinned search path.
 pub fn as_owner<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
+    switch(owner, flags, work)
+}
+
+/// The same where nobody asked for the owner's code to run (a superuser's DDL may lead to it): it can
+/// leave nothing behind that runs later, as whoever commits. REFRESH MATERIALIZED VIEW does the same.
+pub fn as_owner_restricted<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE
+        | pg_sys::SECURITY_NOFORCE_RLS
+        | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    switch(owner, flags, work)
+}
+
+fn switch<T>(owner: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
     let (user, context) = current();
     let before = CALLER.with_borrow(Clone::clone);
     let caller = before.clone().unwrap_or_else(|| Caller { user, context, path: search_path() });
     let _settings = Settings::path(PINNED_PATH);
     let _restore = Restore { user, context, caller: before };
     CALLER.set(Some(caller));
-    let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
     // SAFETY: `Restore` puts it back, and so does the abort of a (sub)transaction.
     unsafe { pg_sys::SetUserIdAndSecContext(owner, context | flags as i32) };
     work()

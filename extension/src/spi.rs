@@ -166,17 +166,17 @@ impl Row {
 
 /// Runs a statement with a kept plan and maps its rows.
 pub fn rows<T>(sql: &str, args: &[Arg], each: impl FnMut(&Row) -> T) -> Vec<T> {
-    execute(None, sql, args, each).1
+    execute(None, true, sql, args, each).1
 }
 
 /// Runs a statement with a kept plan; returns the number of rows it touched.
 pub fn run(sql: &str, args: &[Arg]) -> u64 {
-    execute(None, sql, args, |_| ()).0
+    execute(None, true, sql, args, |_| ()).0
 }
 
 /// Runs a statement that reads the transition tables of the trigger at hand.
 pub fn run_in_trigger(trigger: *mut pg_sys::TriggerData, sql: &str, args: &[Arg]) -> u64 {
-    execute(Some(trigger), sql, args, |_| ()).0
+    execute(Some(trigger), true, sql, args, |_| ()).0
 }
 
 /// The same, and maps the rows.
@@ -186,7 +186,13 @@ pub fn rows_in_trigger<T>(
     args: &[Arg],
     each: impl FnMut(&Row) -> T,
 ) -> Vec<T> {
-    execute(Some(trigger), sql, args, each).1
+    execute(Some(trigger), true, sql, args, each).1
+}
+
+/// Runs a statement that won't come again, whatever it is; returns the first column of its first row.
+pub fn once<T: FromDatum>(sql: &str) -> Option<T> {
+    let first = |row: &Row| row.get::<T>(1);
+    execute(None, false, sql, &[], first).1.into_iter().next().flatten()
 }
 
 /// How many rows a trigger's transition table holds; 0 when it has none.
@@ -200,6 +206,7 @@ pub fn transition_rows(table: *mut pg_sys::Tuplestorestate) -> i64 {
 
 fn execute<T>(
     trigger: Option<*mut pg_sys::TriggerData>,
+    keep: bool,
     sql: &str,
     args: &[Arg],
     mut each: impl FnMut(&Row) -> T,
@@ -210,7 +217,7 @@ fn execute<T>(
     // SPI when it is pushed.
     unsafe {
         check(pg_sys::SPI_connect(), "connect", sql);
-        let (mut keep, mut relation) = (true, pg_sys::InvalidOid);
+        let (mut keep, mut relation) = (keep, pg_sys::InvalidOid);
         if let Some(data) = trigger {
             check(pg_sys::SPI_register_trigger_data(data), "trigger data", sql);
             relation = (*(*data).tg_relation).rd_id;

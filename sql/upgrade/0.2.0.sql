@@ -76,21 +76,18 @@ alter table godwit.tracked alter column key set not null, alter column key_types
 do $$
 declare
     t record;
-    me text := pg_catalog.current_setting('role');
 begin
     perform pg_catalog.set_config('godwit.altering', 'on', true);
-    for t in select k.relation, k.twin, c.relname, pg_catalog.pg_get_userbyid(c.relowner) as owner from godwit.tracked k
+    for t in select k.relation, k.twin, c.relname from godwit.tracked k
                join pg_catalog.pg_class c on c.oid = k.twin
     loop
         execute pg_catalog.format('create policy godwit on %s for select using (godwit._sees(%I.*))',
                                   t.twin, t.relname);
         -- As the owner: a trigger that he has put on the twin must not run as who updates the extension.
-        perform pg_catalog.set_config('role', t.owner, true);
-        execute pg_catalog.format(
+        perform godwit._as_owner(t.relation, pg_catalog.format(
             'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||) ''{"_foreign": true}''
               where not h._stub and not godwit._is_hashed(%2$s::oid, h.*::%1$s)',
-            t.twin, t.relation::oid);
-        perform pg_catalog.set_config('role', me, true);
+            t.twin, t.relation::oid));
         perform godwit._follow(t.relation);
         perform godwit._list_conflicts(t.relation);
     end loop;
