@@ -95,16 +95,146 @@ create function godwit._is_complete(relation oid) returns boolean
         select exists (select from pg_trigger where tgrelid = relation and tgname = '~godwit_stamp')
     $$;
 
-create function godwit._follow_ddl(renamed_from text, renamed_to text, harmless boolean) returns void
+-- What a trigger of ours is: its name, function, pg_trigger.tgtype, transition tables and state.
+create function godwit._own_triggers(is_partition boolean)
+    returns table (name text, function regproc, type int, old_table text, new_table text, state "char")
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+        values ('~godwit_stamp', 'godwit._stamp'::regproc, 23, null, null, 'A'::"char"),
+               ('!godwit_insert', 'godwit._capture', 4, null, 'godwit_new', 'O'),
+               ('!godwit_update', 'godwit._capture', 16, 'godwit_old', 'godwit_new', 'O'),
+               ('!godwit_delete', 'godwit._capture', 8, 'godwit_old', null, 'O'),
+               ('!godwit_truncate', 'godwit._capture', case when is_partition then 34 else 32 end, null, null, 'A'),
+               ('!godwit_replay', 'godwit._capture', 29, null, null, 'R')
+    $$;
+
+-- Whoever may alter a table could take its history's triggers away one by one, or put one behind the stamp.
+create function godwit._check_triggers(relation regclass) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 declare
     t record;
 begin
-    -- A dump holds what the twin has; two jobs of pg_restore would get into each other's way.
-    if current_setting('godwit.altering', true) = 'on' or current_setting('application_name') = 'pg_restore' then
+    select g.tgname into t
+      from pg_trigger g join pg_class c on c.oid = g.tgrelid
+      left join godwit._own_triggers((select relispartition from pg_class where oid = relation)) o
+        on o.name = g.tgname and o.function = g.tgfoid and o.type = g.tgtype
+       and o.old_table is not distinct from g.tgoldtable and o.new_table is not distinct from g.tgnewtable
+       and g.tgqual is null and g.tgnargs = 0 and g.tgattr = ''::int2vector
+     where g.tgrelid = relation and not g.tgisinternal and o.name is null
+       and (g.tgname ~ '^(~godwit_stamp|!godwit_)'
+            or g.tgfoid in ('godwit._stamp'::regproc, 'godwit._capture'::regproc));
+    if found then
+        raise exception 'trigger % on % is not what keeps the history', quote_ident(t.tgname), relation
+            using errcode = 'dependent_objects_still_exist',
+                  detail = 'Names and functions of Godwit''s triggers are for its own.';
+    end if;
+    select g.tgname into t from pg_trigger g
+     where g.tgrelid = relation and not g.tgisinternal and g.tgtype & 3 = 3 and g.tgtype & 20 <> 0
+       and g.tgname collate "C" > '~godwit_stamp';
+    if found then
+        raise exception 'trigger % on % would change rows that are hashed already', quote_ident(t.tgname), relation
+            using errcode = 'wrong_object_type',
+                  hint = 'Give it a name that sorts before "~godwit_stamp".';
+    end if;
+end
+$$;
+
+-- ENABLE TRIGGER ALL makes every state the same. Whoever disables all, as a restore does, is warned.
+create function godwit._keep_states(relation regclass) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    set godwit.altering = 'on'
+    as $$
+declare
+    t record;
+begin
+    for t in
+        select o.name, o.state from pg_trigger g
+          join godwit._own_triggers((select relispartition from pg_class where oid = relation)) o on o.name = g.tgname
+         where g.tgrelid = relation and g.tgenabled <> 'D' and g.tgenabled <> o.state
+    loop
+        execute format('alter table only %s enable %s trigger %I', relation,
+                       case t.state when 'A' then 'always' when 'R' then 'replica' else '' end, t.name);
+    end loop;
+    if exists (select from pg_trigger g where g.tgrelid = relation and g.tgenabled = 'D'
+                  and g.tgfoid in ('godwit._stamp'::regproc, 'godwit._capture'::regproc)) then
+        if exists (select from pg_trigger g where g.tgrelid = relation and g.tgenabled <> 'D' and not g.tgisinternal) then
+            raise exception 'a trigger that keeps the history of % can''t be disabled', relation
+                using errcode = 'dependent_objects_still_exist', hint = 'godwit.untrack() takes them away.';
+        end if;
+        if current_setting('application_name') <> 'pg_restore' then
+            raise warning 'nothing keeps the history of % while its triggers are disabled', relation
+                using hint = 'Enable them again; godwit.verify() tells what was missed.';
+        end if;
+    end if;
+end
+$$;
+
+-- A type's values are hashed as they print.
+create function godwit._check_type(type oid) returns void
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    twin regclass;
+begin
+    with recursive uses(oid) as (
+        select type
+        union
+        select x.oid from uses u cross join lateral (
+            select t.oid from pg_type t where t.typelem = u.oid or t.typbasetype = u.oid
+            union all
+            select c.reltype from pg_attribute a join pg_class c on c.oid = a.attrelid
+             where a.atttypid = u.oid and not a.attisdropped and c.relkind = 'c') x)
+    select k.twin into twin from godwit.tracked k
+      join pg_attribute a on a.attrelid = k.twin and a.attnum > 0 and not a.attisdropped
+      join uses u on u.oid = a.atttypid
+     limit 1;
+    if found then
+        raise exception 'values of type % are in the history %', format_type(type, null), twin
+            using errcode = 'dependent_objects_still_exist',
+                  detail = 'Its revisions were hashed as these values print.',
+                  hint = 'Make a type beside it, and alter the column to that.';
+    end if;
+end
+$$;
+
+create function godwit._follow_ddl(renamed_from text, renamed_to text, harmless boolean, retypes boolean) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    t record;
+begin
+    if current_setting('godwit.altering', true) = 'on' then
         return;
+    end if;
+    for t in
+        select distinct coalesce(g.tgrelid, d.objid)::regclass as relation, g.oid is not null as of_trigger
+          from pg_event_trigger_ddl_commands() d
+          left join pg_trigger g on d.classid = 'pg_trigger'::regclass and g.oid = d.objid
+          join godwit.tracked k
+            on k.relation in (select coalesce(g.tgrelid, d.objid) union
+                              select relid from pg_partition_ancestors(coalesce(g.tgrelid, d.objid)))
+         where d.classid in ('pg_class'::regclass, 'pg_trigger'::regclass) and godwit._is_complete(k.relation)
+    loop
+        perform godwit._keep_states(t.relation);
+        if t.of_trigger then
+            perform godwit._check_triggers(t.relation);
+        end if;
+    end loop;
+    -- A dump holds what the twin has; two jobs of pg_restore would get into each other's way.
+    if current_setting('application_name') = 'pg_restore' then
+        return;
+    end if;
+    if retypes then
+        perform godwit._check_type(coalesce((select reltype from pg_class where oid = d.objid and relkind = 'c'), d.objid))
+           from pg_event_trigger_ddl_commands() d;
     end if;
     -- While a dump is restored the catalog is there before keys and triggers are.
     if not harmless then
@@ -130,12 +260,15 @@ begin
           join pg_event_trigger_ddl_commands() d
             on d.classid = 'pg_class'::regclass
                and k.relation in (select d.objid union select relid from pg_partition_ancestors(d.objid))
-            -- GRANT and REVOKE don't say on which table.
-            or d.classid is null and d.object_type = 'TABLE'
          where godwit._is_complete(k.relation)
     loop
         perform godwit._follow(t.relation, renamed_from, renamed_to);
     end loop;
+    -- GRANT and REVOKE don't say on which table.
+    if exists (select from pg_event_trigger_ddl_commands() d where d.classid is null and d.object_type = 'TABLE') then
+        perform godwit._follow_privileges(k.relation, k.twin) from godwit.tracked k
+         where godwit._is_complete(k.relation);
+    end if;
 end
 $$;
 
@@ -169,7 +302,10 @@ create event trigger godwit_before_drop on ddl_command_start when tag in ('DROP 
 create event trigger godwit_after_drop on sql_drop
     execute function godwit._after_drop();
 create event trigger godwit_after_ddl on ddl_command_end
-    when tag in ('CREATE TABLE', 'ALTER TABLE', 'GRANT', 'REVOKE')
+    when tag in ('CREATE SCHEMA', 'CREATE TABLE', 'ALTER TABLE', 'GRANT', 'REVOKE', 'CREATE TRIGGER', 'ALTER TRIGGER',
+                 'ALTER TYPE',
+                 -- What a table can be renamed by, and its columns.
+                 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER INDEX', 'ALTER SEQUENCE', 'ALTER FOREIGN TABLE')
     execute function godwit._after_ddl();
 
 revoke execute on function godwit._before_drop(), godwit._after_drop(), godwit._after_ddl(),

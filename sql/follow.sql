@@ -306,6 +306,7 @@ create function godwit._key_types(relation oid) returns text[]
 create function godwit._follow_privileges(relation regclass, twin regclass) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
+    set godwit.altering = 'on'
     as $$
 declare
     g record;

@@ -126,7 +126,7 @@ create function godwit.stream_status()
         with held as (
             select l.pid, l.virtualtransaction, ((l.classid::int8 << 32) | l.objid::int8) & 9007199254740991 as holds_at
               from pg_locks l
-             where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+             where l.locktype = 'advisory' and l.objsubid = 3 and l.granted
                and l.database = (select oid from pg_database where datname = current_database())
                and ((l.classid::int8 << 32) | l.objid::int8) >> 53 = 375),
         holders as (

@@ -319,6 +319,7 @@ create function godwit._finish(relation regclass, twin regclass) returns void
     as $$
 begin
     perform godwit._create_triggers(relation, twin);
+    perform godwit._check_triggers(t) from (select relation union select godwit._partitions(relation)) p(t);
     execute format('create policy godwit on %s for select using (godwit._sees(%I.*))', twin,
                    (select relname from pg_class where oid = twin));
     perform godwit._follow(relation);

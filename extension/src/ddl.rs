@@ -33,6 +33,8 @@ struct Statement {
     /// Of a column: from, to.
     renamed: Option<(String, String)>,
     harmless: bool,
+    /// Whether it may change how values of a type print.
+    retypes: bool,
 }
 
 #[pg_guard]
@@ -46,8 +48,9 @@ unsafe extern "C-unwind" fn godwit_after_ddl(call: pg_sys::FunctionCallInfo) -> 
         spi::optional_text(from.as_deref()),
         spi::optional_text(to.as_deref()),
         spi::boolean(statement.harmless),
+        spi::boolean(statement.retypes),
     ];
-    spi::run("select godwit._follow_ddl($1, $2, $3)", &args);
+    spi::run("select godwit._follow_ddl($1, $2, $3, $4)", &args);
     pg_sys::Datum::from(0)
 }
 
@@ -138,13 +141,26 @@ impl Statement {
                     let statement = &*tree.cast::<pg_sys::RenameStmt>();
                     let column = statement.renameType == pg_sys::ObjectType::OBJECT_COLUMN;
                     let names = text(statement.subname).zip(text(statement.newname));
-                    Statement { renamed: names.filter(|_| column), harmless: false }
+                    Statement {
+                        renamed: names.filter(|_| column),
+                        harmless: false,
+                        retypes: statement.renameType == pg_sys::ObjectType::OBJECT_ATTRIBUTE,
+                    }
                 }
                 pg_sys::NodeTag::T_AlterTableStmt => {
-                    let commands = (*tree.cast::<pg_sys::AlterTableStmt>()).cmds;
-                    let commands = pgrx::PgList::<pg_sys::AlterTableCmd>::from_pg(commands);
+                    let statement = &*tree.cast::<pg_sys::AlterTableStmt>();
+                    let commands = pgrx::PgList::<pg_sys::AlterTableCmd>::from_pg(statement.cmds);
                     let harmless = commands.iter_ptr().all(|c| HARMLESS.contains(&(*c).subtype));
-                    Statement { renamed: None, harmless }
+                    #[cfg(not(feature = "pg13"))]
+                    let kind = statement.objtype;
+                    #[cfg(feature = "pg13")]
+                    let kind = statement.relkind;
+                    let retypes = kind == pg_sys::ObjectType::OBJECT_TYPE;
+                    Statement { renamed: None, harmless, retypes }
+                }
+                pg_sys::NodeTag::T_AlterEnumStmt => {
+                    let statement = &*tree.cast::<pg_sys::AlterEnumStmt>();
+                    Statement { retypes: !statement.oldVal.is_null(), ..Statement::default() }
                 }
                 _ => Statement::default(),
             }

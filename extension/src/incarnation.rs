@@ -168,19 +168,17 @@ struct Alone;
 
 impl Alone {
     fn wait() -> Alone {
-        // SAFETY: the built-in function with its one argument.
-        unsafe {
-            direct_function_call::<()>(pg_sys::pg_advisory_lock_int8, &[MOVING.into_datum()])
-        };
+        // SAFETY: a lock of the session; an error releases it as well.
+        unsafe { pg_sys::LockAcquire(&sequence::tag(MOVING), EXCLUSIVE, true, false) };
         Alone
     }
 }
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        // SAFETY: as above; the lock is held.
-        unsafe {
-            direct_function_call::<bool>(pg_sys::pg_advisory_unlock_int8, &[MOVING.into_datum()])
-        };
+        // SAFETY: the lock is held.
+        unsafe { pg_sys::LockRelease(&sequence::tag(MOVING), EXCLUSIVE, true) };
     }
 }
+
+const EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;

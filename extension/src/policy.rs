@@ -11,6 +11,7 @@
 use pgrx::AnyElement;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use revision::RevisionId;
 
 use crate::error::{Error, OrReport};
 use crate::reconcile;
@@ -139,6 +140,22 @@ pub fn may_write(shape: &Shape, new: &Revision) -> bool {
     }
     let this = if row.is_some() { Ask::UpdateThis } else { Ask::InsertThis };
     new.deleted || passes(shape, this, twin::row(shape, new))
+}
+
+/// Whether the caller may take over what a revision says: its body passes the policies.
+pub fn may_edit(shape: &Shape, id: &str, revision: &RevisionId) -> bool {
+    if !applies(shape) {
+        return true;
+    }
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let sql = format!(
+        "select _godwit_row from {} _godwit_row
+          where _id = $1 and _rev = $2 and not _deleted and not _stub",
+        shape.twin
+    );
+    let args = [spi::text(id), twin::revision_arg(shape, Some(revision))];
+    let body = role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.carry_out(1)));
+    body.into_iter().all(|body| passes(shape, Ask::See, body))
 }
 
 /// Whether the record has a row that the caller can't see.

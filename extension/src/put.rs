@@ -91,6 +91,12 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
     reconcile::lock(shape, &ids);
     let leaves = history::leaves(shape, &id);
     let previous = previous(&record, &leaves, mode).or_report();
+    // What the put leaves out is taken from there.
+    if let Some(edited) = &previous
+        && !role::as_caller(|| policy::may_edit(shape, &id, edited))
+    {
+        policy::refused(shape, &id).report()
+    }
     let attributes = whole(shape, &record, previous.as_ref());
     let new = Revision {
         revision: twin::edited(&id, previous.as_ref(), record.deleted, &attributes),

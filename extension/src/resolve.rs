@@ -76,6 +76,9 @@ fn resolve(
         return Err(Error::NoRecord { id: put::short(id) });
     };
     let kept = keep.unwrap_or_else(|| winner.clone());
+    if !role::as_caller(|| policy::may_edit(shape, id, &kept)) {
+        return Err(policy::refused(shape, id));
+    }
     if !living.contains(&kept) {
         let (id, edited) = (id.to_owned(), kept);
         return Err(match history::with_revision(shape, &id, &edited, |_| ()) {

@@ -63,8 +63,9 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
     let accepted = with(|outcome| *outcome == Outcome::Accepted);
     for key in foreign_keys_to(shape) {
         let Ok(child) = Shape::of(key.child) else { continue };
-        // Who may not write the child's table leaves them to somebody who may.
-        if put_revisions::require_rights(&child).is_err() {
+        // Who may not write the child's table leaves them to somebody who may; and nobody's write runs the
+        // triggers of another owner's table that it doesn't name.
+        if child.owner != shape.owner || put_revisions::require_rights(&child).is_err() {
             continue;
         }
         let entries = rejected::waiting_for(&child, &key.columns, &parents(shape, &key, &accepted));

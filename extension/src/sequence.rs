@@ -16,7 +16,7 @@
 //! readers may go: that stands in the WAL behind the commits it covers (`published.rs`).
 
 use pgrx::pg_sys;
-use pgrx::{direct_function_call, prelude::*};
+use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -56,9 +56,9 @@ fn _next_sequence() -> i64 {
     if !cfg!(feature = "broken-guard") && !LOCK.get().is_some_and(is_held) {
         published::by_writer(owner);
         let key = LOCK_SPACE | last_value(sequence, owner);
-        let args = [key.into_datum()];
-        // SAFETY: the built-in function with its one argument.
-        unsafe { direct_function_call::<()>(pg_sys::pg_advisory_xact_lock_shared_int8, &args) };
+        let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
+        // SAFETY: a lock of the transaction, which its end releases.
+        unsafe { pg_sys::LockAcquire(&tag(key), mode, false, false) };
         LOCK.set(Some(key));
     }
     // SAFETY: the sequence is there, and an error in Postgres is turned into a panic as everywhere.
@@ -101,23 +101,28 @@ fn subject() -> Result<Option<String>, serde_json::Error> {
     })
 }
 
-fn is_held(key: i64) -> bool {
-    // SAFETY: the tag is filled as SET_LOCKTAG_ADVISORY in storage/lock.h does for one bigint key.
-    unsafe {
-        let tag = pg_sys::LOCKTAG {
-            locktag_field1: pg_sys::MyDatabaseId.to_u32(),
-            locktag_field2: (key >> 32) as u32,
-            locktag_field3: key as u32,
-            locktag_field4: 1,
-            locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-            locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-        };
-        let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
-        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-        return pg_sys::LockHeldByMe(&tag, mode);
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        return pg_sys::LockHeldByMe(&tag, mode, false);
+/// A lock that `pg_advisory_lock` and its like can't name: those have 1 or 2 where this has 3. Or a writer
+/// could hold it for its session, let it go before it commits, and be stepped over.
+pub fn tag(key: i64) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: set when the backend connected.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: (key >> 32) as u32,
+        locktag_field3: key as u32,
+        locktag_field4: 3,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     }
+}
+
+fn is_held(key: i64) -> bool {
+    let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
+    // SAFETY: a look at this backend's own locks.
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    return unsafe { pg_sys::LockHeldByMe(&tag(key), mode) };
+    // SAFETY: as above.
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    return unsafe { pg_sys::LockHeldByMe(&tag(key), mode, false) };
 }
 
 fn last_value(sequence: pg_sys::Oid, owner: pg_sys::Oid) -> i64 {
@@ -163,7 +168,7 @@ pub fn settled() -> i64 {
     let last = last_value(sequence, owner);
     let sql = "select least($1, min(((classid::int8 << 32) | objid::int8) & $2))
                  from pg_catalog.pg_locks
-                where locktype = 'advisory' and objsubid = 1
+                where locktype = 'advisory' and objsubid = 3
                   and database = (select oid from pg_catalog.pg_database
                                    where datname = pg_catalog.current_database())
                   and (((classid::int8 << 32) | objid::int8) & ~$2) = $3";

@@ -61,6 +61,8 @@ pub struct Shape {
     pub row_security: bool,
     pub policies: Vec<Policy>,
     pub eras: Eras,
+    /// What the catalog cache calls the columns' types, whose names are in `type_name`.
+    type_hashes: Vec<u32>,
 }
 
 thread_local! {
@@ -75,7 +77,14 @@ const TABLE_SQL: &str = "
            t.twin::oid,
            (select i.indexrelid from pg_catalog.pg_index i
              where i.indrelid = t.twin and i.indisprimary),
-           a.attnum, a.atttypid, c.relrowsecurity, a.attnotnull, t.policy
+           a.attnum, a.atttypid, c.relrowsecurity, a.attnotnull, t.policy,
+           a.atttypid = 'godwit.revision'::pg_catalog.regtype and (
+               select pg_catalog.count(*) = 9 from pg_catalog.pg_attribute h
+                 join (values ('_id', 'text'), ('_rev', 'godwit.revision'), ('_prev', 'godwit.revision'),
+                              ('_deleted', 'bool'), ('_seq', 'int8'), ('_at', 'timestamptz'), ('_by', 'text'),
+                              ('_stub', 'bool'), ('_extra', 'jsonb')) o(name, type)
+                   on o.name = h.attname and o.type::pg_catalog.regtype = h.atttypid
+                where h.attrelid = t.twin)
       from godwit.tracked t
       join pg_catalog.pg_class c on c.oid = t.relation
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -201,6 +210,11 @@ impl Shape {
             (0..columns.len()).filter(|at| columns[*at].is_attribute()).collect();
         attributes.sort_unstable_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
         let found = spi::rows(TABLE_SQL, &[spi::oid(relation)], |row| {
+            // They are read as what they are named for.
+            if !row.need::<bool>(13) {
+                let reason = "columns of Godwit's own have other types than it gave them";
+                Error::BadArgument(format!("{}: {reason}", name_of(relation))).report()
+            }
             let (schema, name): (String, String) = (row.need(2), row.need(3));
             Shape {
                 relation,
@@ -231,6 +245,7 @@ impl Shape {
                 ),
                 policies: Vec::new(),
                 eras: Eras::default(),
+                type_hashes: Vec::new(),
             }
         });
         let shape = found.into_iter().next().ok_or_else(|| not_tracked(relation))?;
@@ -240,7 +255,9 @@ impl Shape {
         let eras = Eras::of(relation);
         let revision_place =
             columns.iter().take_while(|column| column.number < shape.revision_number).count();
+        let type_hashes = columns.iter().flat_map(type_hashes).collect();
         Ok(Shape {
+            type_hashes,
             revision_place,
             columns,
             key,
@@ -380,11 +397,39 @@ fn watch() {
                 Some(forget_all),
                 pg_sys::Datum::from(0),
             );
+            let types = pg_sys::SysCacheIdentifier::TYPEOID as i32;
+            let functions = pg_sys::SysCacheIdentifier::PROCOID as i32;
+            // Policies and defaults are kept as texts, which name functions.
+            pg_sys::CacheRegisterSyscacheCallback(
+                functions,
+                Some(forget_all),
+                pg_sys::Datum::from(0),
+            );
+            pg_sys::CacheRegisterSyscacheCallback(types, Some(forget_type), pg_sys::Datum::from(0));
         }
     }
 }
 
-/// Called by Postgres when a schema changes: it may have another name.
+fn type_hashes(column: &Column) -> [u32; 2] {
+    let hash = |oid: pg_sys::Oid| {
+        let (types, none) = (pg_sys::SysCacheIdentifier::TYPEOID as i32, pg_sys::Datum::from(0));
+        // SAFETY: a look-up by the cache's one key.
+        unsafe { pg_sys::GetSysCacheHashValue(types, pg_sys::Datum::from(oid), none, none, none) }
+    };
+    // SAFETY: a catalog look-up; an array has its element's name.
+    let element = unsafe { pg_sys::get_element_type(column.codec.type_oid) };
+    [hash(column.codec.type_oid), hash(element)]
+}
+
+/// Called by Postgres when a type changes: it may have another name.
+unsafe extern "C-unwind" fn forget_type(_: pg_sys::Datum, _: i32, hash: u32) {
+    INVALIDATIONS.set(INVALIDATIONS.get() + 1);
+    SHAPES.with_borrow_mut(|shapes| {
+        shapes.retain(|_, shape| hash != 0 && !shape.type_hashes.contains(&hash));
+    });
+}
+
+/// Called by Postgres when a schema or a function changes: it may have another name.
 unsafe extern "C-unwind" fn forget_all(_: pg_sys::Datum, _: i32, _: u32) {
     // SAFETY: as Postgres would call it for all relations.
     unsafe { forget(pg_sys::Datum::from(0), pg_sys::InvalidOid) };

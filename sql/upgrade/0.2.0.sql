@@ -100,5 +100,8 @@ create event trigger godwit_before_drop on ddl_command_start when tag in ('DROP 
 create event trigger godwit_after_drop on sql_drop
     execute function godwit._after_drop();
 create event trigger godwit_after_ddl on ddl_command_end
-    when tag in ('CREATE TABLE', 'ALTER TABLE', 'GRANT', 'REVOKE')
+    when tag in ('CREATE SCHEMA', 'CREATE TABLE', 'ALTER TABLE', 'GRANT', 'REVOKE', 'CREATE TRIGGER', 'ALTER TRIGGER',
+                 'ALTER TYPE',
+                 -- What a table can be renamed by, and its columns.
+                 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER INDEX', 'ALTER SEQUENCE', 'ALTER FOREIGN TABLE')
     execute function godwit._after_ddl();

@@ -53,6 +53,8 @@ digest() {
         -c "select md5(string_agg(h::text, ',' order by h._id, h._rev)) from visits_history h" \
         -c "select md5(string_agg(r::text, ',' order by r.id)) from readings r" \
         -c "select md5(string_agg(h::text, ',' order by h._id, h._rev)) from readings_history h" \
+        -c "select md5(string_agg(tgrelid::regclass || tgname || tgenabled::text, ',' order by tgrelid::regclass::text, tgname))
+              from pg_trigger where not tgisinternal" \
         -c "select relation, twin, key, key_types, metadata from godwit.tracked order by relation::text" \
         -c "select relation, record_id, revision, sqlstate from godwit.rejected order by 2, 3" \
         -c "select id, winner, conflict, grade from godwit.conflicts order by 2, 3" \
