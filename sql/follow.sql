@@ -107,7 +107,7 @@ create function godwit._follow_name(twin regclass, schema_name text, name text, 
 declare
     wanted text := name || '_history';
 begin
-    if octet_length(wanted) > 63 then
+    if octet_length(wanted) > 63 or octet_length(schema_name) > 63 then
         raise exception 'the name % is too long for a tracked table', quote_ident(name)
             using errcode = 'name_too_long',
                   detail = 'Its twin adds "_history", and a name has at most 63 bytes.';

@@ -140,6 +140,9 @@ create or replace function godwit._was_erased(relation oid, id text, revision go
 create or replace function godwit._verify_sql(relation oid) returns text[]
     language c stable strict as 'MODULE_PATHNAME', '_verify_sql_wrapper';
 
+create or replace function godwit._restamp(relation oid, columns text[]) returns bigint
+    language c volatile strict as 'MODULE_PATHNAME', '_restamp_wrapper';
+
 create or replace function godwit._is_hashed(relation oid, revision anyelement) returns boolean
     language c stable strict as 'MODULE_PATHNAME', '_is_hashed_wrapper';
 
@@ -310,7 +313,7 @@ create or replace function godwit._follow_name(twin regclass, schema_name text, 
 declare
     wanted text := name || '_history';
 begin
-    if octet_length(wanted) > 63 then
+    if octet_length(wanted) > 63 or octet_length(schema_name) > 63 then
         raise exception 'the name % is too long for a tracked table', quote_ident(name)
             using errcode = 'name_too_long',
                   detail = 'Its twin adds "_history", and a name has at most 63 bytes.';
@@ -1803,6 +1806,26 @@ begin
             using errcode = 'dependent_objects_still_exist',
                   hint = 'godwit.untrack(''' || d.relation || ''', drop_history => true) drops it.';
     end loop;
+    -- DROP TYPE or DROP EXTENSION with CASCADE.
+    for d in
+        select o.object_identity as name, t.twin
+          from pg_event_trigger_dropped_objects() o join godwit.tracked t on t.twin = o.objid
+         where o.classid = 'pg_class'::regclass and o.objsubid > 0
+           and not o.original
+           and coalesce(current_setting('godwit.altering', true), '') <> 'on'
+    loop
+        raise exception '% holds values of history and can''t be dropped', d.name
+            using errcode = 'dependent_objects_still_exist',
+                  hint = 'Alter the column to another type, or godwit.untrack() the table.';
+    end loop;
+    for d in
+        select distinct t.relation from pg_event_trigger_dropped_objects() o
+          join godwit.tracked t on t.relation = o.objid
+         where o.classid = 'pg_class'::regclass and o.objsubid > 0 and not o.original
+           and coalesce(current_setting('godwit.altering', true), '') <> 'on'
+    loop
+        perform godwit._follow(d.relation);
+    end loop;
     for d in
         select o.object_identity as name, t.relation
           from pg_event_trigger_dropped_objects() o
@@ -1823,6 +1846,7 @@ begin
          where o.classid = 'pg_class'::regclass and o.objsubid = 0
            and not exists (select from pg_event_trigger_dropped_objects() r
                             where r.classid = 'pg_class'::regclass and r.objid = t.twin)
+         order by t.twin::text
     loop
         raise notice 'the history stays in %, as a plain table', d.twin;
     end loop;
@@ -1981,7 +2005,8 @@ begin
 end
 $$;
 
-create or replace function godwit._follow_ddl(renamed_from text, renamed_to text, harmless boolean, retypes boolean) returns void
+create or replace function godwit._follow_ddl(
+    renamed_from text, renamed_to text, harmless boolean, retypes boolean, rewritten text[]) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
@@ -2040,6 +2065,10 @@ begin
          where godwit._is_complete(k.relation)
     loop
         perform godwit._follow(t.relation, renamed_from, renamed_to);
+        -- ALTER TYPE … USING may compute values: that is an edit.
+        if rewritten <> '{}' then
+            perform godwit._restamp(t.relation, rewritten);
+        end if;
     end loop;
     -- GRANT and REVOKE don't say on which table.
     if exists (select from pg_event_trigger_ddl_commands() d where d.classid is null and d.object_type = 'TABLE') then

@@ -35,6 +35,8 @@ struct Statement {
     harmless: bool,
     /// Whether it may change how values of a type print.
     retypes: bool,
+    /// A table's columns that are of another type now, or have been computed anew.
+    rewritten: Vec<String>,
 }
 
 #[pg_guard]
@@ -49,8 +51,9 @@ unsafe extern "C-unwind" fn godwit_after_ddl(call: pg_sys::FunctionCallInfo) -> 
         spi::optional_text(to.as_deref()),
         spi::boolean(statement.harmless),
         spi::boolean(statement.retypes),
+        spi::texts(statement.rewritten.iter().map(String::as_str)),
     ];
-    spi::run("select godwit._follow_ddl($1, $2, $3, $4)", &args);
+    spi::run("select godwit._follow_ddl($1, $2, $3, $4, $5)", &args);
     pg_sys::Datum::from(0)
 }
 
@@ -143,8 +146,8 @@ impl Statement {
                     let names = text(statement.subname).zip(text(statement.newname));
                     Statement {
                         renamed: names.filter(|_| column),
-                        harmless: false,
                         retypes: statement.renameType == pg_sys::ObjectType::OBJECT_ATTRIBUTE,
+                        ..Statement::default()
                     }
                 }
                 pg_sys::NodeTag::T_AlterTableStmt => {
@@ -156,7 +159,12 @@ impl Statement {
                     #[cfg(feature = "pg13")]
                     let kind = statement.relkind;
                     let retypes = kind == pg_sys::ObjectType::OBJECT_TYPE;
-                    Statement { renamed: None, harmless, retypes }
+                    let is_retyped = |c: &*mut pg_sys::AlterTableCmd| {
+                        (**c).subtype == pg_sys::AlterTableType::AT_AlterColumnType
+                    };
+                    let rewritten = commands.iter_ptr().filter(is_retyped);
+                    let rewritten = rewritten.filter_map(|c| text((*c).name)).collect();
+                    Statement { renamed: None, harmless, retypes, rewritten }
                 }
                 pg_sys::NodeTag::T_AlterEnumStmt => {
                     let statement = &*tree.cast::<pg_sys::AlterEnumStmt>();

@@ -14,10 +14,12 @@ use crate::catalog;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
+use crate::graft::Arrival;
 use crate::history;
 use crate::reconcile;
 use crate::rejected;
 use crate::role;
+use crate::row;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
@@ -105,6 +107,7 @@ fn drop_old(shape: &Shape, ids: &[String], keep: Option<Interval>, revisions: Op
 
 #[pg_extern(sql = false)]
 fn _erase(relation: pg_sys::Oid, id: &str) -> JsonB {
+    let _entered = role::enter();
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let shape = Shape::of(relation).or_report();
     catalog::require_owner(&[relation]).or_report();
@@ -140,16 +143,28 @@ fn erase(shape: &Shape, id: &str) -> Result<RevisionId, Error> {
     Ok(highest)
 }
 
-/// Erases what these revisions end, where they say so. Who may only write the table can't make it
-/// forget: the mark is heeded from the table's owner, as which a replication runs.
-pub fn heed(shape: &Shape, added: &[&Revision]) {
-    let marked =
-        |new: &&&Revision| new.deleted && new.attributes.get(MARK) == Some(&Value::Bool(true));
-    let ends: Vec<&Revision> = added.iter().filter(marked).copied().collect();
-    if ends.is_empty() || !role::as_caller(|| catalog::require_owner(&[shape.relation]).is_ok()) {
-        return;
+/// Erases what these revisions end, where they say so, and what has come of records that were erased
+/// before. Who may only write the table can't make it forget: the mark is heeded from the table's owner,
+/// as which a replication runs, also where somebody else has brought it first.
+pub fn heed(shape: &Shape, batch: &[&Arrival]) {
+    let sql = format!(
+        "select h._id, h._rev, h._prev from {} h
+          where h._id = any ($1) and h._deleted and h._extra @> $2",
+        shape.twin
+    );
+    let ids: BTreeSet<&str> = batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
+    let mark = serde_json::json!({MARK: Value::Bool(true).to_wire()});
+    let args = [spi::texts(ids), spi::json(&mark)];
+    let ends = spi::rows(&sql, &args, |row| Revision {
+        id: row.need(1),
+        revision: row::read_revision(&row.need::<Vec<u8>>(2)),
+        previous: row.get::<Vec<u8>>(3).map(|bytes| row::read_revision(&bytes)),
+        deleted: true,
+        attributes: Attributes::new(),
+    });
+    if !ends.is_empty() && role::as_caller(|| catalog::require_owner(&[shape.relation]).is_ok()) {
+        forget(shape, &ends.iter().collect::<Vec<_>>());
     }
-    forget(shape, &ends);
 }
 
 /// Whether a record has been erased.

@@ -73,6 +73,8 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
         outcomes.push(outcome);
         follow(&mut known, &mut names, arrival);
     }
+    // Two batches with the same records wait for one another in one order.
+    bodies.sort_by(|a, b| (&a.id, &a.revision).cmp(&(&b.id, &b.revision)));
     expected::while_capturing(shape.twin_relation, || {
         if !bodies.is_empty() {
             twin::insert(shape, &bodies);
@@ -82,7 +84,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
         }
     });
     reconcile::reconcile(shape, &ids, &bodies);
-    erase::heed(shape, &bodies);
+    erase::heed(shape, batch);
     outcomes
 }
 

@@ -26,6 +26,7 @@ mod incarnation;
 mod merging;
 mod published;
 mod reconcile;
+mod restamp;
 mod sequence;
 mod stamp;
 mod trigger;

@@ -95,6 +95,7 @@ pub fn applies(shape: &Shape) -> bool {
 /// Whether the caller may see this row of a twin.
 #[pg_extern(sql = false)]
 fn _sees(row: AnyElement) -> bool {
+    let _entered = role::enter_to_look();
     // SAFETY: a catalog look-up by the type's OID.
     let twin = unsafe { pg_sys::get_typ_typrelid(row.oid()) };
     let Some(shape) = Shape::of_twin(twin).or_report() else { return false };

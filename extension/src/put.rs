@@ -27,6 +27,7 @@ enum OnConflict {
 
 #[pg_extern(sql = false)]
 fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
+    let _entered = role::enter();
     let shape = Shape::of(relation).or_report();
     let mode = match on_conflict {
         "fail" => OnConflict::Fail,

@@ -25,6 +25,9 @@ use crate::twin::Revision;
 /// Most revisions that are tried in one statement: their rows are made in memory.
 const CHUNK_MAX: usize = 1000;
 
+/// Generations that are left to everybody else's edits of a record: no one can use them up for all.
+const GENERATION_TAKEN_MAX: u64 = revision::GENERATION_MAX - (1 << 32);
+
 /// What became of one revision.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -71,6 +74,13 @@ impl Sent {
             let id = put::short(&record.id);
             return Err(Error::BadRecord(format!("record {id:?} names no revision")));
         };
+        if revision.generation() > GENERATION_TAKEN_MAX {
+            let id = put::short(&record.id);
+            return Err(Error::BadRecord(format!(
+                "record {id:?}: {revision} leaves no room for edits; at most generation \
+                 {GENERATION_TAKEN_MAX} is taken"
+            )));
+        }
         let line = record.revisions.clone().unwrap_or_else(|| vec![revision.clone()]);
         let revision = Revision {
             id: record.id.clone(),
@@ -103,6 +113,7 @@ fn _put_revisions(
         name!(reason, Option<String>),
     ),
 > {
+    let _entered = role::enter();
     let shape = Shape::of(relation).or_report();
     require_rights(&shape).or_report();
     let serde_json::Value::Array(items) = records.read().or_report() else {

@@ -34,6 +34,7 @@ fn reconcile_added(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         return trigger::nothing();
     }
     trigger::require(trigger, trigger::has_new_table(trigger));
+    let _entered = role::enter();
     if let Some(shape) = Shape::of_twin(relation).or_report() {
         let sql = "select _id, _rev, _prev, _deleted from godwit_new";
         let added: Vec<Revision> = spi::rows_in_trigger(trigger, sql, &[], |row| Revision {

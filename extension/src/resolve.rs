@@ -29,6 +29,7 @@ fn _resolve(
     attributes: Option<Json>,
     leaves: Option<Vec<Option<String>>>,
 ) -> JsonB {
+    let _entered = role::enter();
     let (Some(relation), Some(id)) = (relation, id) else {
         Error::BadArgument("resolve takes a table and a record id".into()).report()
     };

@@ -146,6 +146,7 @@ fn _retry_rejected(
         name!(reason, Option<String>),
     ),
 > {
+    let _entered = role::enter();
     if !(1..=RETRIES_MAX).contains(&max) {
         Error::BadArgument(format!("max is 1 to {RETRIES_MAX}")).report()
     }

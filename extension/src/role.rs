@@ -9,22 +9,27 @@
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
+use std::rc::Rc;
 
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 const PINNED_PATH: &CStr = c"pg_catalog, godwit, pg_temp";
-const SEARCH_PATH: &CStr = c"search_path";
 
 #[derive(Clone)]
 struct Caller {
     user: pg_sys::Oid,
     context: i32,
-    path: CString,
+    session: Session,
 }
+
+/// The settings of ours that whoever called had otherwise.
+type Session = Rc<Vec<(&'static CStr, CString)>>;
 
 thread_local! {
     /// Who called, while the owner's statements run; empty when nobody has been switched.
     static CALLER: RefCell<Option<Caller>> = const { RefCell::new(None) };
+    /// What was set when a function of ours was called.
+    static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
 }
 
 /// Puts user and caller back however the closure ends.
@@ -49,6 +54,30 @@ fn current() -> (pg_sys::Oid, i32) {
     (user, context)
 }
 
+/// A function that anybody may call runs as who calls it now. Where it is called by what runs as a table's
+/// owner (a trigger that the owner has put on the twin), that is the owner, and not who wrote the table.
+pub struct Entered {
+    caller: Option<Caller>,
+    session: Option<Session>,
+}
+
+/// Called first, before any setting is changed.
+pub fn enter() -> Entered {
+    Entered { caller: CALLER.take(), session: SESSION.replace(Some(session())) }
+}
+
+/// The same for what calls nobody back under the session's own settings.
+pub fn enter_to_look() -> Entered {
+    Entered { caller: CALLER.take(), session: SESSION.take() }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CALLER.set(self.caller.take());
+        SESSION.set(self.session.take());
+    }
+}
+
 /// Runs `work` as `owner` under a pinned search path.
 pub fn as_owner<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
@@ -67,7 +96,11 @@ pub fn as_owner_restricted<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T
 fn switch<T>(owner: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
     let (user, context) = current();
     let before = CALLER.with_borrow(Clone::clone);
-    let caller = before.clone().unwrap_or_else(|| Caller { user, context, path: search_path() });
+    let caller = before.clone().unwrap_or_else(|| Caller {
+        user,
+        context,
+        session: SESSION.with_borrow(Clone::clone).unwrap_or_else(session),
+    });
     let _settings = Settings::path(PINNED_PATH);
     let _restore = Restore { user, context, caller: before };
     CALLER.set(Some(caller));
@@ -82,7 +115,7 @@ pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
         return work();
     };
     let (user, context) = current();
-    let _settings = Settings::path(&caller.path);
+    let _settings = Settings::restored(&caller.session);
     let _restore = Restore { user, context, caller: Some(caller.clone()) };
     CALLER.set(None);
     // SAFETY: as in `as_owner`.
@@ -95,10 +128,11 @@ pub fn author() -> pg_sys::Oid {
     CALLER.with_borrow(|caller| caller.as_ref().map(|caller| caller.user)).unwrap_or(current().0)
 }
 
-fn search_path() -> CString {
-    // SAFETY: the option exists, and the string is copied at once.
-    unsafe {
-        let path = pg_sys::GetConfigOption(SEARCH_PATH.as_ptr(), false, false);
-        CStr::from_ptr(path).to_owned()
-    }
+fn session() -> Session {
+    let value = |name: &'static CStr| {
+        // SAFETY: the option exists, and the string is copied at once.
+        let value = unsafe { CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) };
+        (name, value.to_owned())
+    };
+    Rc::new(settings::names().map(value).collect())
 }

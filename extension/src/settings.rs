@@ -1,7 +1,7 @@
 //! In charge of the settings under which values are printed and read, whatever the session has.
 
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// What docs/canonical.md fixes for types that travel as their output text.
 const FIXED: &[(&CStr, &CStr)] = &[
@@ -13,6 +13,11 @@ const FIXED: &[(&CStr, &CStr)] = &[
     (c"lc_monetary", c"C"),
     (c"search_path", c"pg_catalog, pg_temp"),
 ];
+
+/// Which settings of the session ours take the place of.
+pub fn names() -> impl Iterator<Item = &'static CStr> {
+    FIXED.iter().map(|(name, _)| *name)
+}
 
 /// Settings that hold until this is dropped. On an error Postgres itself takes them back with the
 /// (sub)transaction.
@@ -28,6 +33,19 @@ impl Settings {
 
     pub fn path(path: &CStr) -> Self {
         Self::with(&[(c"search_path", path)])
+    }
+
+    /// What a session had before ours took its place.
+    pub fn restored(session: &[(&CStr, CString)]) -> Self {
+        let differs = |(name, value): &&(&CStr, CString)| {
+            // SAFETY: the option exists, and its text is only compared.
+            let now =
+                unsafe { CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) };
+            now != value.as_c_str()
+        };
+        let others: Vec<(&CStr, &CStr)> =
+            session.iter().filter(differs).map(|(name, value)| (*name, value.as_c_str())).collect();
+        Self::with(&others)
     }
 
     /// The app's own triggers keep still; ours don't.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use crate::auth::Caller;
 use crate::database::{int8, raw, text, texts};
 use crate::error::Error;
 use crate::extract::Query;
@@ -72,26 +73,27 @@ struct Answer {
 
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Query(ask): Query<Ask>,
 ) -> Result<Response, Error> {
     if ask.since < 0 {
         return Err(Error::bad_request("since is a sequence: 0 or what an answer said as next"));
     }
     let answer = match ask.feed {
-        Style::Normal => read(&gateway, &ask).await?,
-        Style::Longpoll => wait(&gateway, &ask).await?,
+        Style::Normal => read(&gateway, &caller, &ask).await?,
+        Style::Longpoll => wait(&gateway, &caller, &ask).await?,
     };
     Ok(routes::json(StatusCode::OK, &answer))
 }
 
 /// Reads again whenever the sequence has moved, until there is something or time is up.
-async fn wait(gateway: &Gateway, ask: &Ask) -> Result<Answer, Error> {
+async fn wait(gateway: &Gateway, caller: &Caller, ask: &Ask) -> Result<Answer, Error> {
     let _place = gateway.feed.enter()?;
     let wait = ask.timeout_ms.unwrap_or(WAIT_MS).min(gateway.config.longpoll_timeout_ms_max);
     let end = Instant::now() + Duration::from_millis(wait);
     let mut sequence = gateway.feed.watch();
     loop {
-        let answer = read(gateway, ask).await?;
+        let answer = read(gateway, caller, ask).await?;
         if !answer.changes.is_empty() {
             return Ok(answer);
         }
@@ -102,7 +104,7 @@ async fn wait(gateway: &Gateway, ask: &Ask) -> Result<Answer, Error> {
     }
 }
 
-async fn read(gateway: &Gateway, ask: &Ask) -> Result<Answer, Error> {
+async fn read(gateway: &Gateway, caller: &Caller, ask: &Ask) -> Result<Answer, Error> {
     let limit = records::limit(ask.limit, PAGE, gateway.config.batch_max)?;
     let tables: Option<Vec<&str>> = ask.tables.as_deref().map(|names| names.split(',').collect());
     let include = match ask.include {
@@ -112,7 +114,7 @@ async fn read(gateway: &Gateway, ask: &Ask) -> Result<Answer, Error> {
     let sql = "select seq, table_name, id, revision, deleted, winner, record::text, next
                  from godwit.changes($1, $2, $3::int8::int4, $4)";
     let parameters = [int8(&ask.since), texts(&tables), int8(&limit), text(&include)];
-    let rows = gateway.database.rows(sql, &parameters).await?;
+    let rows = gateway.database.rows(caller, sql, &parameters).await?;
     let next = rows.first().map(|row| row.try_get(7)).transpose()?.unwrap_or(ask.since);
     let changes: Result<Vec<Change>, Error> = rows
         .iter()

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Offline-first sync for Postgres tables: the gateway that clients talk to.
@@ -71,10 +72,48 @@ pub struct Serve {
     #[arg(long, env = "GODWIT_LONGPOLLS_MAX", default_value_t = 10_000)]
     pub longpolls_max: usize,
 
+    #[command(flatten)]
+    pub auth: Auth,
+
     /// How the log is written to standard error. What is logged is set by GODWIT_LOG
     /// (error, warn, info, debug, or per module).
     #[arg(long, env = "GODWIT_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// Who may do what. Without keys and without an anonymous role nobody is asked for a token, and
+/// everything runs with the rights of the gateway's login.
+#[derive(Args, Debug, Clone)]
+pub struct Auth {
+    /// A file with the keys that tokens are signed with: a JWK set, a public key in PEM (RSA, P-256 or
+    /// Ed25519), or a secret of at least 32 bytes for HS256. It is read again when it changes.
+    #[arg(long, env = "GODWIT_JWT_KEYS_FILE")]
+    pub jwt_keys_file: Option<PathBuf>,
+
+    /// A secret of at least 32 bytes that tokens are signed with by HS256.
+    #[arg(long, env = "GODWIT_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+
+    /// The audience that a token's `aud` must name; without it any does.
+    #[arg(long, env = "GODWIT_JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+
+    /// The issuer that a token's `iss` must name; without it any does.
+    #[arg(long, env = "GODWIT_JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+
+    /// How far clocks may disagree about `exp` and `nbf`, in seconds.
+    #[arg(long, env = "GODWIT_JWT_LEEWAY_S", default_value_t = 30)]
+    pub jwt_leeway_s: u64,
+
+    /// The claim that names the database role.
+    #[arg(long, env = "GODWIT_JWT_ROLE_CLAIM", default_value = "role")]
+    pub jwt_role_claim: String,
+
+    /// The database role of requests without a token, or whose token names none. Without it they are
+    /// answered with 401.
+    #[arg(long, env = "GODWIT_ANONYMOUS_ROLE")]
+    pub anonymous_role: Option<String>,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,11 @@
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use serde_json::value::RawValue;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{NoTls, Row};
 
+use crate::auth::Caller;
 use crate::config;
 use crate::error::Error;
 
@@ -63,18 +65,44 @@ impl Database {
         Ok(Database { pool })
     }
 
-    pub async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+    /// Runs one statement as its caller: a transaction under the caller's role, sent in one go.
+    pub async fn rows(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Error> {
         let client = self.pool.get().await?;
-        Ok(client.query_typed(sql, parameters).await?)
+        let Caller::Role { role, claims } = caller else {
+            return Ok(client.query_typed(sql, parameters).await?);
+        };
+        let who = [text(role), text(claims)];
+        let become_caller = "select pg_catalog.set_config('role', $1, true),
+                                    pg_catalog.set_config('request.jwt.claims', $2, true)";
+        // All four are sent before the first answer is awaited: a request that is given up in between
+        // leaves no transaction open.
+        let (begun, became, rows, ended) = tokio::join!(
+            biased;
+            client.batch_execute("begin"),
+            client.query_typed(become_caller, &who),
+            client.query_typed(sql, parameters),
+            client.batch_execute("commit"),
+        );
+        begun?;
+        became.map_err(not_this_role)?;
+        let rows = rows?;
+        ended?;
+        Ok(rows)
     }
 
     /// The first row's first column as JSON text; null and no row are `None`.
     pub async fn json(
         &self,
+        caller: &Caller,
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Option<Box<RawValue>>, Error> {
-        let rows = self.rows(sql, parameters).await?;
+        let rows = self.rows(caller, sql, parameters).await?;
         let found = rows.first().map(|row| row.try_get::<_, Option<String>>(0)).transpose()?;
         found.flatten().map(raw).transpose()
     }
@@ -106,6 +134,16 @@ impl Database {
         }
         Ok(version)
     }
+}
+
+/// A role that isn't there, or that the gateway's login is no member of, is the token's fault.
+fn not_this_role(error: tokio_postgres::Error) -> Error {
+    let code = error.code().map(SqlState::code);
+    if matches!(code, Some("42501" | "22023" | "42704")) {
+        tracing::warn!(%error, "a token's role could not be taken");
+        return Error::forbidden("the token's role may not be used here");
+    }
+    error.into()
 }
 
 /// The database's own words where it has any, else the cause of the connection's failure.

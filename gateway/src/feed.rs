@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use crate::auth::Caller;
 use crate::database::Database;
 use crate::error::Error;
 
@@ -60,7 +61,7 @@ impl Feed {
 
 /// The failure has been logged where it became an `Error`.
 async fn look(database: &Database) -> Result<i64, Error> {
-    let rows = database.rows("select godwit.last_sequence()", &[]).await?;
+    let rows = database.rows(&Caller::Login, "select godwit.last_sequence()", &[]).await?;
     match rows.first() {
         Some(row) => Ok(row.try_get(0)?),
         None => Err(Error::unavailable("the database did not say its sequence")),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
+use crate::auth::Caller;
 use crate::body;
 use crate::database::{boolean, int8, raw, text};
 use crate::error::Error;
@@ -28,6 +29,7 @@ pub struct Page {
 
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(table): Path<String>,
     Query(page): Query<Page>,
 ) -> Result<Response, Error> {
@@ -35,7 +37,7 @@ pub async fn list(
     let sql = "select r.record ->> 'id', r.record::text
                  from godwit.records(godwit.find_table($1), $2, $3::int8::int4) as r(record)";
     let parameters = [text(&table), text(&page.after), int8(&limit)];
-    let rows = gateway.database.rows(sql, &parameters).await?;
+    let rows = gateway.database.rows(&caller, sql, &parameters).await?;
     let full = rows.len() as i64 == limit;
     let next = match rows.last() {
         Some(row) if full => Some(row.try_get::<_, String>(0)?),
@@ -78,6 +80,7 @@ struct Head {
 
 pub async fn show(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path((table, id)): Path<(String, String)>,
     Query(show): Query<Show>,
     headers: HeaderMap,
@@ -93,7 +96,7 @@ pub async fn show(
         boolean(&show.revisions),
         boolean(&show.conflicts),
     ];
-    let Some(record) = gateway.database.json(sql, &parameters).await? else {
+    let Some(record) = gateway.database.json(&caller, sql, &parameters).await? else {
         return Err(Error::not_found(match revision {
             Some(revision) => format!("record {id:?} has no revision {revision} here"),
             None => format!("there is no record {id:?}"),
@@ -119,6 +122,7 @@ pub async fn show(
 
 pub async fn history(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path((table, id)): Path<(String, String)>,
 ) -> Result<Response, Error> {
     check_id(&id)?;
@@ -132,7 +136,7 @@ pub async fn history(
                  from godwit.history(godwit.find_table($1), $2) with ordinality
                       as h(revision, previous, deleted, stub, winner, leaf, seq, at, by, record, place)
                having count(*) > 0";
-    let history = gateway.database.json(sql, &[text(&table), text(&id)]).await?;
+    let history = gateway.database.json(&caller, sql, &[text(&table), text(&id)]).await?;
     match history {
         Some(history) => Ok(routes::json(StatusCode::OK, &history)),
         None => Err(Error::not_found(format!("there is no record {id:?}"))),
@@ -157,6 +161,7 @@ pub struct Put {
 
 pub async fn put(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path((table, id)): Path<(String, String)>,
     Query(put): Query<Put>,
     headers: HeaderMap,
@@ -186,7 +191,7 @@ pub async fn put(
     }
     let status = if record.revision.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let mode = put.on_conflict.as_deref().unwrap_or("fail");
-    write(&gateway, &table, &record, mode, status).await
+    write(&gateway, &caller, &table, &record, mode, status).await
 }
 
 #[derive(Deserialize)]
@@ -197,6 +202,7 @@ pub struct Delete {
 
 pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path((table, id)): Path<(String, String)>,
     Query(delete): Query<Delete>,
     headers: HeaderMap,
@@ -213,11 +219,12 @@ pub async fn delete(
         revisions: None,
         conflicts: None,
     };
-    write(&gateway, &table, &record, "fail", StatusCode::OK).await
+    write(&gateway, &caller, &table, &record, "fail", StatusCode::OK).await
 }
 
 async fn write(
     gateway: &Gateway,
+    caller: &Caller,
     table: &str,
     record: &Record,
     mode: &str,
@@ -227,7 +234,7 @@ async fn write(
         .map_err(|error| Error::bad_value(format!("the record can't be passed on: {error}")))?;
     let sql = "select godwit.put(godwit.find_table($1), $2::jsonb, $3)::text";
     let parameters = [text(&table), text(&json), text(&mode)];
-    let answer = gateway.database.json(sql, &parameters).await?;
+    let answer = gateway.database.json(caller, sql, &parameters).await?;
     let answer = answer.ok_or_else(|| Error::unavailable("the database gave no answer"))?;
     let head = head(&answer)?;
     Ok(tagged(routes::json(status, &answer), &head.revision))
@@ -274,7 +281,7 @@ fn agree(
     }
 }
 
-fn check_id(id: &str) -> Result<(), Error> {
+pub fn check_id(id: &str) -> Result<(), Error> {
     match id.len() {
         0 => Err(Error::bad_value("the record id is empty")),
         length if length > ID_BYTES_MAX => Err(Error::bad_value(format!(

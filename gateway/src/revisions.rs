@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::auth::Caller;
 use crate::body;
 use crate::database::text;
 use crate::error::Error;
@@ -34,6 +35,7 @@ struct Outcome {
 
 pub async fn put(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(table): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -57,7 +59,7 @@ pub async fn put(
         .map_err(|error| Error::bad_value(format!("the records can't be passed on: {error}")))?;
     let sql = "select ord::int8, id, revision, status, reason
                  from godwit.put_revisions(godwit.find_table($1), $2::jsonb)";
-    for row in gateway.database.rows(sql, &[text(&table), text(&json)]).await? {
+    for row in gateway.database.rows(&caller, sql, &[text(&table), text(&json)]).await? {
         let ord: i64 = row.try_get(0)?;
         let place = usize::try_from(ord - 1).ok().and_then(|at| places.get(at));
         if let Some(slot) = place.and_then(|place| results.get_mut(*place)) {
@@ -95,6 +97,7 @@ fn unreadable(item: &RawValue, error: &serde_json::Error) -> Outcome {
 
 pub async fn missing(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(table): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -105,7 +108,7 @@ pub async fn missing(
     let json = serde_json::to_string(&asked)
         .map_err(|error| Error::bad_value(format!("the question can't be passed on: {error}")))?;
     let sql = "select godwit.revs_diff(godwit.find_table($1), $2::jsonb)::text";
-    let answer = gateway.database.json(sql, &[text(&table), text(&json)]).await?;
+    let answer = gateway.database.json(&caller, sql, &[text(&table), text(&json)]).await?;
     Ok(routes::json(StatusCode::OK, &answer))
 }
 

@@ -5,22 +5,24 @@ use axum::extract::{OriginalUri, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use serde::Serialize;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
+use crate::auth::Auth;
 use crate::config;
 use crate::database::Database;
 use crate::error::Error;
 use crate::feed::Feed;
-use crate::{changes, health, records, revisions, tables};
+use crate::{changes, conflicts, health, records, rejected, revisions, status, tables};
 
 /// What every action has at hand.
 pub struct Gateway {
     pub config: config::Serve,
+    pub auth: Auth,
     pub database: Database,
     pub feed: Feed,
 }
@@ -30,7 +32,8 @@ pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
     let database = Database::new(&config)?;
     let feed = Feed::start(database.clone(), config.longpolls_max);
     let timeout = config.request_timeout();
-    let gateway = Arc::new(Gateway { config, database: database.clone(), feed });
+    let auth = Auth::new(&config.auth)?;
+    let gateway = Arc::new(Gateway { config, auth, database: database.clone(), feed });
     let id = HeaderName::from_static("x-request-id");
     let router = Router::new()
         .route("/health", get(health::show))
@@ -42,9 +45,17 @@ pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
             get(records::show).put(records::put).delete(records::delete),
         )
         .route("/v1/tables/{table}/records/{id}/history", get(records::history))
+        .route("/v1/tables/{table}/records/{id}/leaves", get(conflicts::leaves))
+        .route("/v1/tables/{table}/records/{id}/resolve", post(conflicts::resolve))
+        .route("/v1/tables/{table}/policy", put(tables::set_policy))
+        .route("/v1/tables/{table}/rejected:retry", post(rejected::retry))
+        .route("/v1/tables/{table}/rejected:discard", post(rejected::discard))
         .route("/v1/tables/{table}/revisions", post(revisions::put))
         .route("/v1/tables/{table}/revisions:missing", post(revisions::missing))
         .route("/v1/changes", get(changes::list))
+        .route("/v1/conflicts", get(conflicts::list))
+        .route("/v1/rejected", get(rejected::list))
+        .route("/v1/status", get(status::show))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(panicked))

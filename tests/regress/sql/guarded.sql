@@ -87,6 +87,86 @@ select * from godwit.verify('den.moods');
 create type den.free as enum ('a');
 alter type den.free rename value 'a' to 'b';
 
+-- Nor computed anew without a revision, nor dropped from under it.
+create domain den.short as text check (length(value) < 20);
+create type den.colour as enum ('red');
+create table den.values (id integer primary key, c text, n numeric, s den.short, k den.colour);
+select godwit.track('den.values');
+insert into den.values values (1, 'abc', 1.25, 'short', 'red');
+alter table den.values alter c type text using upper(c);
+alter table den.values alter n type numeric(10,1);
+alter table den.values alter n type numeric(10,2);
+alter table den.values alter c type varchar(5);
+drop type den.colour cascade;
+drop domain den.short cascade;
+update den.values set c = 'abcd';
+select godwit.get('den.values', '1') -> 'attributes' as attributes;
+select * from godwit.verify('den.values');
+
+-- One record's generations are not used up for all.
+select status, reason from godwit.put_revisions('den.values', '[{"id": "1", "revision": "9007199254740991-a", "deleted": true, "attributes": {}}]');
+delete from den.values;
+
+-- An erasing counts when the owner brings it, whoever has brought it first.
+create table den.people (id integer primary key, name text);
+select godwit.track('den.people');
+create role porter;
+grant usage on schema den to porter;
+grant all on den.people to porter;
+insert into den.people values (1, 'Amina');
+create temp table sent as select jsonb_build_array(jsonb_build_object('id', '1', 'revision', '2-e', 'deleted', true,
+    'revisions', jsonb_build_array('2-e', _rev::text), 'attributes', '{"@erased": {"bool": "true"}}'::jsonb)) as revisions from den.people;
+grant select on sent to porter;
+set role porter;
+select status from sent, godwit.put_revisions('den.people', revisions);
+reset role;
+select count(*) filter (where name is not null) as bodies from den.people_history;
+select status from sent, godwit.put_revisions('den.people', revisions);
+select count(*) filter (where name is not null) as bodies from den.people_history;
+-- Nor does what comes of it later stay.
+select status from godwit.put_revisions('den.people', '[{"id": "2", "revision": "3-e", "deleted": true, "attributes": {"@erased": {"bool": "true"}}, "revisions": ["3-e", "2-b"]}]');
+select status from godwit.put_revisions('den.people', '[{"id": "2", "revision": "2-b", "revisions": ["2-b", "1-a"], "attributes": {"name": {"string": "Amina"}}}, {"id": "2", "revision": "1-a", "attributes": {"name": {"string": "Amina"}}}]');
+select count(*) filter (where name is not null) as bodies from den.people_history;
+drop table sent;
+
+-- What an owner puts on the twin runs as the owner, whatever it calls.
+set role mallory;
+create table den.bait (id integer primary key);
+select godwit.track('den.bait');
+create function den.catch() returns trigger language plpgsql as $$
+begin insert into den.caught values (current_user); return new; end $$;
+create table den.second (id integer primary key);
+select godwit.track('den.second');
+create trigger catch before insert on den.second for each row execute function den.catch();
+create function den.call() returns trigger language plpgsql as $$
+begin
+    perform godwit.put_revisions('den.second', jsonb_build_array(jsonb_build_object('id', new._id, 'revision', '1-a',
+        'attributes', jsonb_build_object('id', jsonb_build_object('int', new._id)))));
+    perform godwit.put('den.second', jsonb_build_object('id', new._id || '0',
+        'attributes', jsonb_build_object('id', jsonb_build_object('int', new._id || '0'))), 'branch');
+    return new;
+end $$;
+create trigger call before insert on den.bait_history for each row execute function den.call();
+reset role;
+insert into den.bait values (1);
+select godwit.put('den.bait', '{"id": "2", "attributes": {"id": {"int": "2"}}}') ->> 'id' as id;
+select distinct who from den.caught;
+select who, count(*) from (select _by as who from den.second_history) s group by 1;
+
+-- The app's triggers and defaults run under the session's settings, whatever types the table has.
+create table den.spans (id integer primary key, span interval, local timestamp default localtimestamp);
+create function den.path() returns trigger language plpgsql as $$
+begin insert into caught values (current_setting('search_path') || ' ' || current_setting('timezone')); return new; end $$;
+truncate den.caught;
+create trigger path before insert or update on den.spans for each row execute function den.path();
+select godwit.track('den.spans');
+set search_path = den, public; set timezone = 'Asia/Kathmandu';
+select godwit.put('den.spans', '{"id": "1", "attributes": {"span": {"string": "P1D"}}}') ->> 'id' as id;
+select status from godwit.put_revisions('den.spans', '[{"id": "2", "revision": "1-a", "attributes": {"span": {"string": "P1D"}}}]');
+select distinct who from caught;
+select abs(extract(epoch from local - localtimestamp)) < 60 as local from den.spans where id = 1;
+reset search_path; reset timezone;
+
 -- A put takes nothing over from a body that its sender may not see.
 create role clerk;
 create table den.cases (id integer primary key, owner text, secret text, note text);
@@ -142,4 +222,4 @@ select count(*) from outer_den.child;
 select status from godwit.retry_rejected('outer_den.child');
 
 drop schema den, outer_den, more cascade;
-drop role mallory, clerk;
+drop role mallory, clerk, porter;
