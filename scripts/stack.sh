@@ -14,6 +14,33 @@ stack_start() {
     export GODWIT_DATABASE_URL GODWIT_URL=http://$address
 }
 
+# A second gateway, which asks for tokens; its login can do nothing but switch roles. Exports
+# GODWIT_GUARDED_URL and GODWIT_GUARDED_SECRET.
+stack_start_guarded() {
+    local address login
+    psql -X -q -v ON_ERROR_STOP=1 godwit_test <<'SQL'
+create role authenticator login noinherit password 'authenticator';
+create role nobody;
+create role reader;
+create role writer;
+create role admin;
+create role elsewhere;
+grant nobody, reader, writer, admin to authenticator;
+grant create on schema public to admin;
+SQL
+    GODWIT_GUARDED_SECRET=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \n')
+    export GODWIT_GUARDED_SECRET
+    login=${GODWIT_DATABASE_URL/postgres:$PGPASSWORD@/authenticator:authenticator@}
+    address=127.0.0.1:$(free_port)
+    local first=$GATEWAY_PID
+    GODWIT_JWT_SECRET=$GODWIT_GUARDED_SECRET GODWIT_JWT_AUDIENCE=godwit GODWIT_ANONYMOUS_ROLE=nobody \
+        gateway_start "$login" "$address" "$STACK/gateway-guarded.log"
+    GUARDED_PID=$GATEWAY_PID
+    GATEWAY_PID=$first
+    trap 'kill -TERM "$GUARDED_PID" 2> /dev/null; gateway_stop; cluster_stop "$STACK"' EXIT
+    export GODWIT_GUARDED_URL=http://$address
+}
+
 # cluster_scratch NAME [options]: a cluster on a free port that is removed at exit.
 cluster_scratch() {
     local name=$1

@@ -100,7 +100,8 @@ run_ops() {
 run_e2e() {
     . "$here/stack.sh"
     stack_start e2e || return 1
-    cargo test -p godwit-e2e
+    stack_start_guarded || return 1
+    cargo test -p godwit-e2e ${E2E:-}
 }
 run_docs() {
     . "$here/stack.sh"

@@ -17,7 +17,9 @@ use crate::extract::Path;
 use crate::routes::{self, Gateway};
 
 pub async fn list(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Response, Error> {
-    let sql = "select godwit.table_def(t.table_oid)::text from godwit.tables() t order by t.name";
+    let sql = "select godwit.table_def(t.table_oid)::text from godwit.tables() t
+                where has_table_privilege(t.table_oid, 'select') or has_any_column_privilege(t.table_oid, 'insert')
+                order by t.name";
     let rows = gateway.database.rows(&caller, sql, &[]).await?;
     let tables: Result<Vec<Box<RawValue>>, Error> =
         rows.iter().map(|row| raw(row.try_get(0)?)).collect();

@@ -91,7 +91,7 @@ pub fn judge(function: &Function, call: &Call, id: &str, answer: &Answer) -> Opt
     let code = failure.sqlstate.as_str();
     let hurried = call.settings.iter().any(|setting| setting.starts_with("statement_timeout"));
     if code.starts_with("XX") || code == "58P01" {
-        return Some(format!("an internal error: {told}"));
+        return Some(format!("an internal error: {told}; {}", failure.detail));
     }
     if failure.message.contains("panicked") || failure.message.contains("called `") {
         return Some(format!("a panic: {told}"));
