@@ -87,6 +87,7 @@ fn require_tables(relation: pg_sys::Oid, twin: pg_sys::Oid) -> Result<(), Error>
 }
 
 pub fn require_owner(relations: &[pg_sys::Oid]) -> Result<(), Error> {
+    let _settings = Settings::path(c"pg_catalog, pg_temp");
     let sql = "select pg_has_role(relowner, 'usage') from pg_class where oid = $1";
     for relation in relations {
         let owns = spi::rows(sql, &[spi::oid(*relation)], |row| row.need::<bool>(1));

@@ -58,6 +58,7 @@ mod rights;
 mod role;
 mod settings;
 mod spi;
+mod sqlstate;
 mod subtransaction;
 
 ::pgrx::extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);

@@ -42,7 +42,9 @@ fn merge_one(shape: &Shape, id: &str) -> bool {
         Ok(merged) => merged,
         Err(failure) if failure.is_refusal() => false,
         // A rule's function is gone, or may not be called: somebody has to look.
-        Err(failure) if ["42883", "42501"].contains(&failure.sqlstate().as_str()) => false,
+        Err(failure) if ["42883", "42501"].contains(&failure.sqlstate.to_string().as_str()) => {
+            false
+        }
         Err(failure) => failure.rethrow(),
     }
 }

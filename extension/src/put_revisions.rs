@@ -158,7 +158,7 @@ pub fn put_all(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
 
 /// Whether an error is the policies' refusal of a row.
 fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
-    failure.sqlstate() == "42501" && policy::applies(shape)
+    failure.sqlstate.to_string() == "42501" && policy::applies(shape)
 }
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {

@@ -38,7 +38,7 @@ pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
         spi::text(&record.id),
         spi::optional_text(revision.as_deref()),
         spi::json(&wire),
-        spi::text(&failure.sqlstate()),
+        spi::text(&failure.sqlstate.to_string()),
         spi::text(&failure.message),
         spi::optional_text(failure.detail.as_deref()),
     ];

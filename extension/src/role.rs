@@ -12,6 +12,7 @@ use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use crate::settings::{self, Settings};
+use crate::sqlstate::{self, Kept};
 
 const PINNED_PATH: &CStr = c"pg_catalog, godwit, pg_temp";
 
@@ -59,16 +60,18 @@ fn current() -> (pg_sys::Oid, i32) {
 pub struct Entered {
     caller: Option<Caller>,
     session: Option<Session>,
+    _sqlstates: Kept,
 }
 
 /// Called first, before any setting is changed.
 pub fn enter() -> Entered {
-    Entered { caller: CALLER.take(), session: SESSION.replace(Some(session())) }
+    let session = SESSION.replace(Some(session()));
+    Entered { caller: CALLER.take(), session, _sqlstates: sqlstate::keep() }
 }
 
 /// The same for what calls nobody back under the session's own settings.
 pub fn enter_to_look() -> Entered {
-    Entered { caller: CALLER.take(), session: SESSION.take() }
+    Entered { caller: CALLER.take(), session: SESSION.take(), _sqlstates: sqlstate::keep() }
 }
 
 impl Drop for Entered {
@@ -132,7 +135,19 @@ fn session() -> Session {
     let value = |name: &'static CStr| {
         // SAFETY: the option exists, and the string is copied at once.
         let value = unsafe { CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) };
-        (name, value.to_owned())
+        (name, if name == c"search_path" { catalog_first(value) } else { value.to_owned() })
     };
     Rc::new(settings::names().map(value).collect())
+}
+
+/// A search path under which what we write by its bare name (a type, a function of Postgres's own) is what
+/// we mean: pg_catalog comes first unless a path says otherwise.
+fn catalog_first(path: &CStr) -> CString {
+    let text = path.to_bytes();
+    let is_catalog = |schema: &[u8]| schema.trim_ascii() == b"pg_catalog";
+    let mut schemas = text.split(|&byte| byte == b',');
+    if is_catalog(schemas.next().unwrap_or_default()) || !schemas.any(is_catalog) {
+        return path.to_owned();
+    }
+    CString::new([b"pg_catalog, ", text].concat()).unwrap_or_else(|_| path.to_owned())
 }

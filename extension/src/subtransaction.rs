@@ -3,12 +3,13 @@
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
-use pgrx::prelude::*;
 use std::panic::AssertUnwindSafe;
+
+use crate::sqlstate::SqlState;
 
 /// An error that rolled a subtransaction back.
 pub struct Failure {
-    pub code: PgSqlErrorCode,
+    pub sqlstate: SqlState,
     pub message: String,
     pub detail: Option<String>,
     caught: Box<CaughtError>,
@@ -17,17 +18,12 @@ pub struct Failure {
 impl Failure {
     /// Whether the data is at fault and not the moment or the caller: a value (22), a constraint
     /// (23), a trigger that keeps the row out (27) or raises an exception (P0001), a size (54), a
-    /// type that doesn't fit (42804).
+    /// type that doesn't fit (42804), or a code that an app made up.
     pub fn is_refusal(&self) -> bool {
-        let sqlstate = self.sqlstate();
+        let sqlstate = self.sqlstate.to_string();
         ["22", "23", "27", "54"].iter().any(|class| sqlstate.starts_with(class))
             || ["P0001", "42804"].contains(&sqlstate.as_str())
-    }
-
-    pub fn sqlstate(&self) -> String {
-        let code = self.code as i32;
-        // Postgres packs five characters of six bits each (MAKE_SQLSTATE in utils/elog.h).
-        (0..5).map(|at| char::from((((code >> (6 * at)) & 0x3f) as u8) + b'0')).collect()
+            || self.sqlstate.is_made_up()
     }
 
     /// Raises the error again as it came.
@@ -53,7 +49,7 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
                     | CaughtError::RustPanic { ereport: report, .. } => report,
                 };
                 Err(Failure {
-                    code: report.sql_error_code(),
+                    sqlstate: SqlState::of(report),
                     message: report.message().to_owned(),
                     detail: report.detail().map(str::to_owned),
                     caught: Box::new(caught),

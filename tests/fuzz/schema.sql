@@ -127,7 +127,7 @@ begin
     foreach type in array array['text', 'name', 'oid', 'bigint', 'integer', 'boolean', 'jsonb', 'timestamptz', '"char"',
                                 'godwit.revision', 'regclass', 'smallint'] loop
         execute format('create function evil.caught(%1$s, %1$s) returns boolean language plpgsql as
-            $f$ declare stack text; begin get diagnostics stack = pg_context;
+            $f$ declare stack pg_catalog.text; begin get diagnostics stack = pg_context;
             raise exception ''evil was called'' using errcode = ''EV1L0'', detail = stack; end $f$', type);
         foreach operator in array array['=', '<>', '<', '<=', '>', '>=', '~'] loop
             execute format('create operator evil.%1$s (leftarg = %2$s, rightarg = %2$s, function = evil.caught)',
@@ -139,7 +139,7 @@ begin
                                 'octet_length(text)', 'jsonb_typeof(jsonb)', 'cardinality(text[])', 'unnest(text[])',
                                 'has_table_privilege(oid, text)', 'clock_timestamp()', 'generation(godwit.revision)'] loop
         execute format('create function evil.%s returns text language plpgsql as
-            $f$ declare stack text; begin get diagnostics stack = pg_context;
+            $f$ declare stack pg_catalog.text; begin get diagnostics stack = pg_context;
             raise exception ''evil was called'' using errcode = ''EV1L0'', detail = stack; end $f$', type);
     end loop;
     create domain evil.text as pg_catalog.text check (value is null);

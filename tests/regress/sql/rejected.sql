@@ -63,3 +63,44 @@ drop table villagers, hamlets;
 drop table villagers_history, hamlets_history;
 drop function first;
 drop role owner_role, other_role;
+
+-- An app's own SQLSTATE is kept on the way: in what is refused, and in the error that a put raises.
+create table made_up (id int primary key, a text);
+select from godwit.track('made_up');
+create function made_up() returns trigger language plpgsql as $$
+begin
+    if new.a like 'no %' then
+        raise exception '%', new.a using errcode = 'P0099', hint = 'Say yes.';
+    end if;
+    return new;
+end $$;
+create trigger made_up before insert on made_up for each row execute function made_up();
+select status, reason from godwit.put_revisions('made_up', '[
+    {"id": "1", "revision": "1-a1", "attributes": {"a": {"string": "no one"}}},
+    {"id": "2", "revision": "1-a2", "attributes": {"a": {"string": "yes"}}}]');
+select sqlstate, reason from godwit.rejected where relation = 'made_up'::regclass;
+do $$
+begin
+    perform godwit.put('made_up', '{"id": "3", "attributes": {"a": {"string": "no way"}}}');
+exception when sqlstate 'P0099' then raise notice '%: %', sqlstate, sqlerrm;
+end $$;
+\set VERBOSITY sqlstate
+select from godwit.put('made_up', '{"id": "3", "attributes": {"a": {"string": "no way"}}}');
+insert into made_up values (3, 'no way');
+\set VERBOSITY terse
+-- A schema of the caller's own before pg_catalog changes nothing.
+create schema ahead;
+create function ahead.same(oid, oid) returns boolean language plpgsql as
+    $$ begin raise exception 'called ahead of pg_catalog'; end $$;
+create operator ahead.= (leftarg = oid, rightarg = oid, function = ahead.same);
+create domain ahead.text as pg_catalog.text check (value is null);
+create table keyed (id text primary key);
+select from godwit.track('keyed');
+set search_path = ahead, pg_catalog, public;
+select status from godwit.put_revisions('keyed', '[{"id": "1", "revision": "1-a1"}, {"id": "1", "revision": "2-b1", "deleted": true}]');
+select godwit.put('keyed', '{"id": "2"}') ->> 'id';
+reset search_path;
+select status, reason from godwit.put_revisions('keyed', '[{"id": "1", "revision": "1-a1", "deleted": true}]');
+drop schema ahead cascade;
+drop table made_up, made_up_history, keyed, keyed_history;
+drop function made_up();
