@@ -4,9 +4,12 @@ create function godwit.changes(
     since bigint default 0,
     tables text[] default null,
     max integer default 1000,
-    include text default 'none'
+    include text default 'none',
+    style text default 'revisions',
+    ids text[] default null,
+    filter jsonb default null
 ) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                 winner text, record jsonb, next bigint)
+                 winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
     language plpgsql
     volatile
     security invoker
@@ -24,7 +27,7 @@ begin
         select coalesce(array_agg(distinct godwit.find_table(name)::oid), '{}') into relations
           from unnest(tables) as name;
     end if;
-    return query select * from godwit._changes(since, relations, max, include);
+    return query select * from godwit._changes(since, relations, max, include, style, ids, filter);
 end
 $$;
 comment on function godwit.changes is

@@ -9,6 +9,11 @@ drop event trigger godwit_after_alter;
 drop function godwit._after_alter();
 drop function godwit._copy_privileges(regclass, regclass);
 drop function godwit._parent(oid, anyelement);
+drop function godwit._record(oid, anyelement);
+drop function godwit.records(regclass, text, integer);
+drop function godwit._records(oid, text, integer);
+drop function godwit.changes(bigint, text[], integer, text);
+drop function godwit._changes(bigint, oid[], integer, text);
 drop function godwit._create_table(text, text, text, jsonb);
 drop function godwit._column_definition(jsonb);
 
@@ -100,11 +105,15 @@ create or replace function godwit._carried(relation oid, extra jsonb, before any
     returns jsonb
     language c stable strict as 'MODULE_PATHNAME', '_carried_wrapper';
 
-create or replace function godwit._record(relation oid, revision anyelement) returns jsonb
+create or replace function godwit._record(relation oid, revision anyelement, revisions boolean) returns jsonb
     language c stable strict as 'MODULE_PATHNAME', '_record_wrapper';
 
 create or replace function godwit._put(relation oid, record jsonb, on_conflict text) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_put_wrapper';
+
+create or replace function godwit._put_many(relation oid, records jsonb, on_conflict text)
+    returns table (ord integer, id text, revision text, status text, reason text, winner text)
+    language c volatile strict as 'MODULE_PATHNAME', '_put_many_wrapper';
 
 create or replace function godwit._put_revisions(relation oid, records jsonb)
     returns table (ord integer, id text, revision text, status text, reason text)
@@ -114,7 +123,7 @@ create or replace function godwit._get(
     relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_get_wrapper';
 
-create or replace function godwit._records(relation oid, after text, max integer) returns setof jsonb
+create or replace function godwit._records(relation oid, after text, max integer, filter jsonb) returns setof jsonb
     language c volatile as 'MODULE_PATHNAME', '_records_wrapper';
 
 create or replace function godwit._history(relation oid, id text, leaves_only boolean)
@@ -198,10 +207,11 @@ create or replace function godwit._discard_rejected(relation oid, numbers bigint
 create or replace function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
 
-create or replace function godwit._changes(since bigint, relations oid[], max integer, include text)
+create or replace function godwit._changes(since bigint, relations oid[], max integer, include text, style text, ids text[],
+                                filter jsonb)
     returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                   winner text, record jsonb, next bigint)
-    language c volatile strict as 'MODULE_PATHNAME', '_changes_wrapper';
+                   winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
+    language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
 
 create or replace function godwit._uuid_v7() returns uuid
     language c volatile as 'MODULE_PATHNAME', '_uuid_v7_wrapper';
@@ -1450,6 +1460,19 @@ create or replace function godwit.put(
 comment on function godwit.put is
     'A local edit: the record names the revision that it edits. SQLSTATE 40001 when that is no leaf.';
 
+create or replace function godwit.put_many(
+    relation regclass,
+    records jsonb,
+    on_conflict text default 'fail'
+) returns table (ord integer, id text, revision text, status text, reason text, winner text)
+    language sql
+    volatile
+    security invoker
+    as $$ select * from godwit._put_many(relation, records, on_conflict) $$;
+
+comment on function godwit.put_many is
+    'Local edits in bulk, each for itself: accepted, known, conflict, rejected or forbidden. Safe to repeat.';
+
 create or replace function godwit.put_revisions(
     relation regclass,
     records jsonb
@@ -1481,13 +1504,14 @@ comment on function godwit.get is
 create or replace function godwit.records(
     relation regclass,
     after text default null,
-    max integer default 100
+    max integer default 100,
+    filter jsonb default null
 ) returns setof jsonb
     language sql
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
-    as $$ select * from godwit._records(relation, after, max) $$;
+    as $$ select * from godwit._records(relation, after, max, filter) $$;
 
 comment on function godwit.records is 'A page of winners, by the bytes of their record ids.';
 
@@ -1599,9 +1623,12 @@ create or replace function godwit.changes(
     since bigint default 0,
     tables text[] default null,
     max integer default 1000,
-    include text default 'none'
+    include text default 'none',
+    style text default 'revisions',
+    ids text[] default null,
+    filter jsonb default null
 ) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                 winner text, record jsonb, next bigint)
+                 winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
     language plpgsql
     volatile
     security invoker
@@ -1619,7 +1646,7 @@ begin
         select coalesce(array_agg(distinct godwit.find_table(name)::oid), '{}') into relations
           from unnest(tables) as name;
     end if;
-    return query select * from godwit._changes(since, relations, max, include);
+    return query select * from godwit._changes(since, relations, max, include, style, ids, filter);
 end
 $$;
 

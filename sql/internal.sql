@@ -30,18 +30,21 @@ create function godwit._parent(relation oid, shown anyelement) returns godwit.re
 create function godwit._carried(relation oid, extra jsonb, before anyelement, after anyelement)
     returns jsonb
     language c stable strict as 'MODULE_PATHNAME', '_carried_wrapper';
-create function godwit._record(relation oid, revision anyelement) returns jsonb
+create function godwit._record(relation oid, revision anyelement, revisions boolean) returns jsonb
     language c stable strict as 'MODULE_PATHNAME', '_record_wrapper';
 
 create function godwit._put(relation oid, record jsonb, on_conflict text) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_put_wrapper';
+create function godwit._put_many(relation oid, records jsonb, on_conflict text)
+    returns table (ord integer, id text, revision text, status text, reason text, winner text)
+    language c volatile strict as 'MODULE_PATHNAME', '_put_many_wrapper';
 create function godwit._put_revisions(relation oid, records jsonb)
     returns table (ord integer, id text, revision text, status text, reason text)
     language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_wrapper';
 create function godwit._get(
     relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_get_wrapper';
-create function godwit._records(relation oid, after text, max integer) returns setof jsonb
+create function godwit._records(relation oid, after text, max integer, filter jsonb) returns setof jsonb
     language c volatile as 'MODULE_PATHNAME', '_records_wrapper';
 create function godwit._history(relation oid, id text, leaves_only boolean)
     returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
@@ -100,10 +103,11 @@ create function godwit._discard_rejected(relation oid, numbers bigint[]) returns
     language c volatile strict as 'MODULE_PATHNAME', '_discard_rejected_wrapper';
 create function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
-create function godwit._changes(since bigint, relations oid[], max integer, include text)
+create function godwit._changes(since bigint, relations oid[], max integer, include text, style text, ids text[],
+                                filter jsonb)
     returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                   winner text, record jsonb, next bigint)
-    language c volatile strict as 'MODULE_PATHNAME', '_changes_wrapper';
+                   winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
+    language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
 create function godwit._uuid_v7() returns uuid
     language c volatile as 'MODULE_PATHNAME', '_uuid_v7_wrapper';
 

@@ -12,6 +12,18 @@ create function godwit.put(
 comment on function godwit.put is
     'A local edit: the record names the revision that it edits. SQLSTATE 40001 when that is no leaf.';
 
+create function godwit.put_many(
+    relation regclass,
+    records jsonb,
+    on_conflict text default 'fail'
+) returns table (ord integer, id text, revision text, status text, reason text, winner text)
+    language sql
+    volatile
+    security invoker
+    as $$ select * from godwit._put_many(relation, records, on_conflict) $$;
+comment on function godwit.put_many is
+    'Local edits in bulk, each for itself: accepted, known, conflict, rejected or forbidden. Safe to repeat.';
+
 create function godwit.put_revisions(
     relation regclass,
     records jsonb
@@ -41,13 +53,14 @@ comment on function godwit.get is
 create function godwit.records(
     relation regclass,
     after text default null,
-    max integer default 100
+    max integer default 100,
+    filter jsonb default null
 ) returns setof jsonb
     language sql
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
-    as $$ select * from godwit._records(relation, after, max) $$;
+    as $$ select * from godwit._records(relation, after, max, filter) $$;
 comment on function godwit.records is 'A page of winners, by the bytes of their record ids.';
 
 create function godwit.history(

@@ -5,49 +5,97 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::rc::Rc;
 
-use crate::argument::without_nulls;
+use crate::argument::{Json, need, without_nulls};
 use crate::error::{Error, OrReport};
+use crate::filter::{self, Filter};
+use crate::left;
 use crate::sequence;
 use crate::settings::Settings;
 use crate::shape::Shape;
-use crate::spi;
+use crate::spi::{self, Arg};
 use crate::twin;
 
 /// Most changes that one call returns; a body may be large, and the answer is made in memory.
 const CHANGES_MAX: i32 = 100_000;
+/// Most record ids that a reader may ask for by name.
+const IDS_MAX: usize = 10_000;
+
+/// What of a record comes with its change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Include {
+    Nothing,
+    /// The revision that has arrived, with its ancestry: what another peer takes.
+    Revision,
+    /// The record as it is now.
+    Record,
+    /// The revision that has arrived, without its ancestry.
+    Records,
+}
+
+/// What a reader asks for beside where it is.
+struct Ask {
+    include: Include,
+    /// Each record once, at its latest change, with all its leaves.
+    leaves: bool,
+    ids: Option<Vec<String>>,
+    filter: Option<Filter>,
+    max: i64,
+}
+
+struct Change {
+    seq: i64,
+    table: String,
+    id: String,
+    revision: Option<String>,
+    deleted: bool,
+    winner: Option<String>,
+    record: Option<JsonB>,
+    leaves: Option<JsonB>,
+    has_left: bool,
+}
 
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
+#[allow(clippy::too_many_arguments)]
 fn _changes(
-    since: i64,
-    relations: Vec<Option<pg_sys::Oid>>,
-    max: i32,
-    include: &str,
+    since: Option<i64>,
+    relations: Option<Vec<Option<pg_sys::Oid>>>,
+    max: Option<i32>,
+    include: Option<&str>,
+    style: Option<&str>,
+    ids: Option<Vec<Option<String>>>,
+    filter: Option<Json>,
 ) -> TableIterator<
     'static,
     (
         name!(seq, i64),
         name!(table_name, String),
         name!(id, String),
-        name!(revision, String),
+        name!(revision, Option<String>),
         name!(deleted, bool),
         name!(winner, Option<String>),
         name!(record, Option<JsonB>),
         name!(next, i64),
+        name!(leaves, Option<JsonB>),
+        name!(has_left, bool),
     ),
 > {
-    let records = match include {
-        "none" => false,
-        "records" => true,
-        other => {
-            Error::BadArgument(format!("include is 'none' or 'records', not {other:?}")).report()
-        }
-    };
+    let (since, max) = (need(since, "since"), need(max, "max"));
     if !(1..=CHANGES_MAX).contains(&max) || since < 0 {
         let reason = format!("max is 1 to {CHANGES_MAX}, and since is not negative");
         Error::BadArgument(reason).report()
     }
-    let shapes: Vec<Rc<Shape>> = without_nulls(relations)
+    let ids = ids.map(without_nulls);
+    if ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
+        Error::BadArgument(format!("at most {IDS_MAX} ids are taken at once")).report()
+    }
+    let ask = Ask {
+        include: include_of(need(include, "include")).or_report(),
+        leaves: is_leaves(need(style, "style")).or_report(),
+        ids,
+        filter: filter::read(filter),
+        max: max.into(),
+    };
+    let shapes: Vec<Rc<Shape>> = without_nulls(need(relations, "relations"))
         .into_iter()
         .map(|relation| Shape::of(relation).or_report())
         .collect();
@@ -56,49 +104,226 @@ fn _changes(
     if shapes.is_empty() || horizon <= since {
         return TableIterator::new(Vec::new());
     }
-    let parts: Vec<String> = shapes.iter().map(|shape| part(shape, records)).collect();
-    let sql = format!("{} order by 1 limit $3", parts.join("\n union all\n"));
-    let args = [spi::int8(since), spi::int8(horizon), spi::int8(max.into())];
-    let mut rows = spi::rows(&sql, &args, |row| {
-        let winner = row.get(6);
-        let record = row.get(7);
-        (row.need(1), row.need(2), row.need(3), row.need(4), row.need(5), winner, record, horizon)
-    });
-    if rows.len() == max as usize {
-        let last = rows[rows.len() - 1].0;
-        for row in &mut rows {
-            row.7 = last;
-        }
-    }
-    if !rows.is_empty() {
+    let (changes, next) = page(&shapes, &ask, since, horizon);
+    if !changes.is_empty() {
         sequence::flush();
     }
+    let rows: Vec<_> = changes
+        .into_iter()
+        .map(|c| {
+            let Change { seq, table, id, revision, deleted, winner, record, leaves, has_left } = c;
+            (seq, table, id, revision, deleted, winner, record, next, leaves, has_left)
+        })
+        .collect();
     TableIterator::new(rows)
 }
 
-/// The highest revision has no child, so mostly it is the winner (see `reconcile::due`).
-///
-/// One table's changes above `$1` and up to the horizon `$2`.
-fn part(shape: &Shape, records: bool) -> String {
-    let record = if records {
-        format!("godwit._record({}::oid, p._godwit_row)", shape.relation.to_u32())
-    } else {
-        "null::jsonb".to_owned()
+fn include_of(name: &str) -> Result<Include, Error> {
+    match name {
+        "none" => Ok(Include::Nothing),
+        "revision" => Ok(Include::Revision),
+        "record" => Ok(Include::Record),
+        "records" => Ok(Include::Records),
+        other => Err(Error::BadArgument(format!(
+            "include is 'none', 'revision', 'record' or 'records', not {other:?}"
+        ))),
+    }
+}
+
+fn is_leaves(style: &str) -> Result<bool, Error> {
+    match style {
+        "revisions" => Ok(false),
+        "leaves" => Ok(true),
+        other => {
+            Err(Error::BadArgument(format!("style is 'revisions' or 'leaves', not {other:?}")))
+        }
+    }
+}
+
+/// The changes above `since`, and where to ask from next.
+fn page(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> (Vec<Change>, i64) {
+    let mut changes = match shapes {
+        [shape] => of_table(shape, ask, &above(shape, ask), since, horizon),
+        _ => of_tables(shapes, ask, since, horizon),
     };
+    let is_full = |changes: &[Change]| changes.len() as i64 == ask.max;
+    let until = match changes.last() {
+        Some(last) if is_full(&changes) => last.seq,
+        _ => horizon,
+    };
+    let shown = changes.len();
+    for shape in shapes {
+        let found = left::between(shape, since, until, ask.ids.as_deref());
+        changes.extend(found.into_iter().map(|left| Change::left(shape, left)));
+    }
+    if changes.len() == shown {
+        return (changes, until);
+    }
+    changes.sort_by_key(|change| change.seq);
+    changes.truncate(ask.max as usize);
+    let next = match changes.last() {
+        Some(last) if is_full(&changes) => last.seq,
+        _ => until,
+    };
+    (changes, next)
+}
+
+/// Which changes of several tables are on the page comes first, by number alone: bodies are made only of
+/// those.
+fn of_tables(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> Vec<Change> {
+    let parts: Vec<String> = shapes
+        .iter()
+        .enumerate()
+        .map(|(place, shape)| {
+            format!("(select (c.change)._seq, {place}::int8 from {} c)", above(shape, ask))
+        })
+        .collect();
+    let sql = format!("{} order by 1 limit $3", parts.join("\n union all\n"));
+    let found: Vec<(i64, i64)> =
+        spi::rows(&sql, &args(ask, since, horizon), |row| (row.need(1), row.need(2)));
+    let mut changes: Vec<Change> = Vec::with_capacity(found.len());
+    for (place, shape) in shapes.iter().enumerate() {
+        let numbers =
+            || found.iter().filter(|(_, table)| *table == place as i64).map(|(seq, _)| *seq);
+        let (Some(first), Some(last)) = (numbers().min(), numbers().max()) else { continue };
+        changes.extend(of_table(shape, ask, &above(shape, ask), first - 1, last));
+    }
+    changes.sort_by_key(|change| change.seq);
+    changes.truncate(ask.max as usize);
+    changes
+}
+
+/// `$1` since, `$2` horizon, `$3` limit, `$4` record ids, `$5` the filter's values.
+fn args(ask: &Ask, since: i64, horizon: i64) -> [Arg; 5] {
+    let ids = ask.ids.as_deref().unwrap_or_default();
+    let values = ask.filter.as_ref().map_or_else(|| spi::texts([]), Filter::values);
+    [
+        spi::int8(since),
+        spi::int8(horizon),
+        spi::int8(ask.max),
+        spi::texts(ids.iter().map(String::as_str)),
+        values,
+    ]
+}
+
+/// One table's changes above `$1` and up to the horizon `$2`.
+fn above(shape: &Shape, ask: &Ask) -> String {
+    let twin = &shape.twin;
+    let mut conditions = String::new();
+    if ask.ids.is_some() {
+        conditions.push_str(" and _godwit_row._id = any ($4)");
+    }
+    if ask.leaves {
+        conditions.push_str(&format!(
+            " and not exists (select from {twin} n where n._id = _godwit_row._id
+                and n._seq > _godwit_row._seq and n._seq <= $2 and not n._stub)"
+        ));
+    }
+    if let Some(filter) = &ask.filter {
+        // What matches now, and what did once: a reader that holds it is told when it no longer does.
+        let own = filter.condition(shape, "_godwit_row", "$5").or_report();
+        let other = filter.condition(shape, "x", "$5").or_report();
+        conditions.push_str(&format!(
+            " and (not _godwit_row._deleted and {own} or exists (
+                select from {twin} x where x._id = _godwit_row._id and not x._deleted and not x._stub and {other}))"
+        ));
+    }
     format!(
-        "select (p._godwit_row)._seq, {name}, (p._godwit_row)._id, (p._godwit_row)._rev::text, (p._godwit_row)._deleted,
-                (select case when top.passed
-                        then (select l._rev::text from {twin} l
-                               where l._id = (p._godwit_row)._id and {is_leaf}
-                               order by l._deleted, l._rev desc limit 1)
-                        else top._rev::text end
-                   from (select h._rev, h._deleted or h._stub as passed from {twin} h
-                          where h._id = (p._godwit_row)._id order by h._rev desc limit 1) top),
-                {record}
-           from (select _godwit_row from {twin} _godwit_row where _seq > $1 and _seq <= $2 and not _stub
-                  order by _seq limit $3) p",
-        name = spi::literal(&shape.wire_name),
+        "(select _godwit_row as change from {twin} _godwit_row where _seq > $1 and _seq <= $2 and not _stub{conditions}
+           order by _seq limit $3)"
+    )
+}
+
+/// The changes among these rows of the twin in full. In an inner query a bare `_godwit_row` is its own row only as
+/// long as no outer one has a column of that name: so theirs is `change`.
+///
+/// The highest revision has no child, so mostly it is the winner (see `reconcile::due`).
+fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> Vec<Change> {
+    let relation = shape.relation.to_u32();
+    let record =
+        |row: &str, revisions: bool| format!("godwit._record({relation}::oid, {row}, {revisions})");
+    let body = match ask.include {
+        _ if ask.leaves => "null::jsonb".to_owned(),
+        Include::Nothing => "null::jsonb".to_owned(),
+        Include::Revision => record("p.change", true),
+        Include::Records => record("p.change", false),
+        Include::Record => format!(
+            "(select {} from {} _godwit_row where _godwit_row._id = (p.change)._id
+                and _godwit_row._rev = w.winner and not _godwit_row._deleted)",
+            record("_godwit_row", false),
+            shape.twin
+        ),
+    };
+    let leaf = match ask.include {
+        Include::Nothing => "pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+            'revision', _godwit_row._rev::text, 'deleted', nullif(_godwit_row._deleted, false)))"
+            .to_owned(),
+        include => record("_godwit_row", include == Include::Revision),
+    };
+    let leaves = match ask.leaves {
+        false => "null::jsonb".to_owned(),
+        true => format!(
+            "(select pg_catalog.jsonb_agg({leaf} order by _godwit_row._deleted, _godwit_row._rev desc)
+                from {} _godwit_row where _godwit_row._id = (p.change)._id and {})",
+            shape.twin,
+            twin::is_leaf(shape, "_godwit_row"),
+        ),
+    };
+    let has_left = match &ask.filter {
+        None => "false".to_owned(),
+        Some(filter) => format!(
+            "not w.is_deleted and not exists (select from {} _godwit_row
+                where _godwit_row._id = (p.change)._id and _godwit_row._rev = w.winner and {})",
+            shape.twin,
+            filter.condition(shape, "_godwit_row", "$5").or_report()
+        ),
+    };
+    let sql = format!(
+        "select (p.change)._seq, (p.change)._id, (p.change)._rev::text,
+                (p.change)._deleted, w.winner::text, {has_left},
+                case when not ({has_left}) then {body} end, case when not ({has_left}) then {leaves} end
+           from {rows} p
+          cross join lateral (
+                select case when top.passed then other._rev else top._rev end as winner,
+                       top.passed and coalesce(other._deleted, true) as is_deleted
+                  from (select h._rev, h._deleted or h._stub as passed from {twin} h
+                         where h._id = (p.change)._id order by h._rev desc limit 1) top
+                  left join lateral (
+                       select l._rev, l._deleted from {twin} l
+                        where top.passed and l._id = (p.change)._id and {is_leaf}
+                        order by l._deleted, l._rev desc limit 1) other on true) w
+          order by 1",
         twin = shape.twin,
         is_leaf = twin::is_leaf(shape, "l"),
-    )
+    );
+    spi::rows(&sql, &args(ask, since, horizon), |row| {
+        let has_left: bool = row.need(6);
+        Change {
+            seq: row.need(1),
+            table: shape.wire_name.clone(),
+            id: row.need(2),
+            revision: Some(row.need(3)).filter(|_| !has_left),
+            deleted: row.need::<bool>(4) && !has_left,
+            winner: row.get(5).filter(|_| !has_left),
+            record: row.get(7),
+            leaves: row.get(8),
+            has_left,
+        }
+    })
+}
+
+impl Change {
+    fn left(shape: &Shape, left: left::Left) -> Change {
+        Change {
+            seq: left.sequence,
+            table: shape.wire_name.clone(),
+            id: left.id,
+            revision: None,
+            deleted: false,
+            winner: None,
+            record: None,
+            leaves: None,
+            has_left: true,
+        }
+    }
 }

@@ -148,6 +148,11 @@ pub fn may_edit(shape: &Shape, id: &str, revision: &RevisionId) -> bool {
     if !applies(shape) {
         return true;
     }
+    body_of(shape, id, revision).is_none_or(|body| shows(shape, body))
+}
+
+/// What a revision says, whoever asks, as a row of the twin; a tombstone and a stub say nothing.
+pub fn body_of(shape: &Shape, id: &str, revision: &RevisionId) -> Option<Arg> {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let sql = format!(
         "select _godwit_row from {} _godwit_row
@@ -155,8 +160,15 @@ pub fn may_edit(shape: &Shape, id: &str, revision: &RevisionId) -> bool {
         shape.twin
     );
     let args = [spi::text(id), twin::revision_arg(shape, Some(revision))];
-    let body = role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.carry_out(1)));
-    body.into_iter().all(|body| passes(shape, Ask::See, body))
+    role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.carry_out(1)))
+        .into_iter()
+        .next()
+}
+
+/// Whether a body passes what policies say of reading.
+pub fn shows(shape: &Shape, body: Arg) -> bool {
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    passes(shape, Ask::See, body)
 }
 
 /// Whether the record has a row that the caller can't see.

@@ -20,43 +20,62 @@ use crate::twin::{self, Revision};
 
 /// What happens when the edited revision is not a leaf any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum OnConflict {
+pub enum OnConflict {
     Fail,
     Branch,
+}
+
+impl OnConflict {
+    pub fn of(name: &str) -> Result<OnConflict, Error> {
+        match name {
+            "fail" => Ok(OnConflict::Fail),
+            "branch" => Ok(OnConflict::Branch),
+            other => {
+                Err(Error::BadArgument(format!("on_conflict is 'fail' or 'branch', not {other:?}")))
+            }
+        }
+    }
+}
+
+/// What a put has come to.
+pub struct Put {
+    pub revision: RevisionId,
+    pub deleted: bool,
+    /// Not so where it was there already, or changed nothing.
+    pub is_new: bool,
 }
 
 #[pg_extern(sql = false)]
 fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
     let _entered = role::enter();
     let shape = Shape::of(relation).or_report();
-    let mode = match on_conflict {
-        "fail" => OnConflict::Fail,
-        "branch" => OnConflict::Branch,
-        other => {
-            Error::BadArgument(format!("on_conflict is 'fail' or 'branch', not {other:?}")).report()
-        }
-    };
+    let mode = OnConflict::of(on_conflict).or_report();
     let record = read_record(&shape, record.read().or_report()).or_report();
-    let right = match (record.deleted, &record.revision) {
-        (true, _) => Right::Delete,
-        (false, None) => Right::Insert,
-        (false, Some(_)) => Right::Update,
-    };
-    rights::require(&shape, &[right]).or_report();
-    if policy::applies(&shape) && policy::has_hidden_row(&shape, &record.id) {
-        policy::refused(&shape, &record.id).report()
-    }
+    let id = record.id.clone();
     let _settings = shape.settings();
-    let (revision, deleted) = about::record(&shape, &record.id, || {
-        role::as_owner(shape.owner, || put(&shape, record.clone(), mode))
-    });
+    let Put { revision, deleted, .. } = checked(&shape, record, mode);
     let mut answer = serde_json::json!({
-        "id": record.id, "table": shape.wire_name, "revision": revision.to_string(),
+        "id": id, "table": shape.wire_name, "revision": revision.to_string(),
     });
     if deleted {
         answer["deleted"] = true.into();
     }
     JsonB(answer)
+}
+
+/// One put with the rights that it takes.
+pub fn checked(shape: &Shape, record: Record, mode: OnConflict) -> Put {
+    let right = match (record.deleted, &record.revision) {
+        (true, _) => Right::Delete,
+        (false, None) => Right::Insert,
+        (false, Some(_)) => Right::Update,
+    };
+    rights::require(shape, &[right]).or_report();
+    if policy::applies(shape) && policy::has_hidden_row(shape, &record.id) {
+        policy::refused(shape, &record.id).report()
+    }
+    let id = record.id.clone();
+    about::record(shape, &id, || role::as_owner(shape.owner, || put(shape, record.clone(), mode)))
 }
 
 /// A wire record for this table, checked as far as the record itself tells.
@@ -85,12 +104,15 @@ pub fn short(id: &str) -> String {
     id.chars().take(80).collect()
 }
 
-fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
+fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     let id = record.id.clone();
     twin::check_id(shape, &id);
     let ids = [id.clone()];
     reconcile::lock(shape, &ids);
     let leaves = history::leaves(shape, &id);
+    if let Some(known) = sent_before(shape, &record, &leaves) {
+        return Put { revision: known, deleted: false, is_new: false };
+    }
     let previous = previous(&record, &leaves, mode).or_report();
     // What the put leaves out is taken from there.
     if let Some(edited) = &previous
@@ -107,7 +129,7 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
         attributes,
     };
     if let Some(same) = changes_nothing(shape, &new) {
-        return (same, record.deleted);
+        return Put { revision: same, deleted: record.deleted, is_new: false };
     }
     let still_leaf = new.previous.as_ref().is_none_or(|p| leaves.iter().any(|(leaf, _)| leaf == p));
     let winner = history::winner(&leaves).map(|(revision, _)| revision.clone());
@@ -122,7 +144,29 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> (RevisionId, bool) {
     if mode == OnConflict::Fail {
         refuse_newcomers(shape, &new, &leaves, record.revision);
     }
-    (new.revision, new.deleted)
+    Put { revision: new.revision, deleted: new.deleted, is_new: true }
+}
+
+/// A new record that is sent again, the first answer having been lost, is that record and no conflict.
+fn sent_before(
+    shape: &Shape,
+    record: &Record,
+    leaves: &[(RevisionId, bool)],
+) -> Option<RevisionId> {
+    if record.revision.is_some() || record.deleted {
+        return None;
+    }
+    let (winner, is_deleted) = history::winner(leaves)?;
+    if *is_deleted {
+        return None;
+    }
+    let attributes = whole(shape, record, None);
+    let first = RevisionId::of(&record.id, None, false, &attributes);
+    let stands = body(shape, &record.id, winner).as_ref() == Some(&attributes);
+    match stands {
+        true => Some(winner.clone()),
+        false => history::has_body(shape, &record.id, &first).then_some(first),
+    }
 }
 
 /// The revision that this put is made from.

@@ -12,6 +12,7 @@ use revision::{Record, RevisionId};
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::graft::{self, Arrival, Grafted};
+use crate::left;
 use crate::policy;
 use crate::put;
 use crate::rejected;
@@ -35,7 +36,7 @@ pub enum Outcome {
     Known,
     /// Kept in `godwit.rejected`, or too malformed to be kept.
     Rejected(String),
-    /// Row-level security refuses it; it isn't kept.
+    /// Row-level security refuses it, and its sender never saw the record; it isn't kept.
     Forbidden(String),
 }
 
@@ -166,6 +167,14 @@ fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
         Ok(outcomes) => outcomes,
         Err(failure) if !failure.is_refusal() && !is_forbidden(shape, &failure) => {
             failure.rethrow()
+        }
+        Err(failure)
+            if chunk.len() == 1
+                && is_forbidden(shape, &failure)
+                && left::had(shape, &chunk[0].arrival) =>
+        {
+            rejected::keep(shape, &chunk[0].record, &failure);
+            vec![Outcome::Rejected(failure.message)]
         }
         Err(failure) if chunk.len() == 1 && is_forbidden(shape, &failure) => {
             vec![Outcome::Forbidden(policy::refused(shape, &chunk[0].record.id).message())]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::argument::{Json, need};
 use crate::error::{Error, OrReport};
+use crate::filter::{self, Filter};
 use crate::resolve::revision_of;
 use crate::role;
 use crate::row::{self, Cells};
@@ -78,10 +79,13 @@ fn highest(shape: &Shape, id: &str, with: With) -> Option<JsonB> {
 
 /// The wire record of a whole row of the twin.
 #[pg_extern(sql = false)]
-fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement) -> JsonB {
+fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement, revisions: bool) -> JsonB {
     let shape = Shape::of(relation).or_report();
     let header = row::whole_row(&revision, shape.twin_relation).or_report();
-    let record = of_header(&shape, header).map_err(Error::of_argument).or_report();
+    let mut record = of_header(&shape, header).map_err(Error::of_argument).or_report();
+    if let (true, Some(revision)) = (revisions, &record.revision) {
+        record.revisions = Some(ancestry(&shape, &record.id, revision));
+    }
     JsonB(to_json(&record))
 }
 
@@ -174,6 +178,7 @@ fn _records(
     relation: Option<pg_sys::Oid>,
     after: Option<&str>,
     max: Option<i32>,
+    filter: Option<Json>,
 ) -> SetOfIterator<'static, JsonB> {
     let (relation, max) = (need(relation, "relation"), need(max, "max"));
     if max < 0 {
@@ -181,9 +186,15 @@ fn _records(
     }
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
+    let filter = filter::read(filter);
+    let condition = match &filter {
+        None => "true".to_owned(),
+        Some(filter) => filter.condition(&shape, "t", "$3").or_report(),
+    };
+    let values = filter.as_ref().map_or_else(|| spi::texts([]), Filter::values);
     let sql = format!(
         "select _godwit_row from {twin} _godwit_row join {table} t on {same} and t._rev = _godwit_row._rev
-          where ($1 is null or _godwit_row._id > $1) order by _godwit_row._id limit $2",
+          where ($1 is null or _godwit_row._id > $1) and {condition} order by _godwit_row._id limit $2",
         twin = shape.twin,
         table = shape.table,
         same = if shape.has_id_column() {
@@ -192,7 +203,7 @@ fn _records(
             shape.same_key("t", "_godwit_row")
         },
     );
-    let args = [spi::optional_text(after), spi::int8(max.into())];
+    let args = [spi::optional_text(after), spi::int8(max.into()), values];
     SetOfIterator::new(spi::rows(&sql, &args, |row| {
         let mut record = of_datum(&shape, row.need(1)).or_report();
         record.revisions = None;

@@ -42,6 +42,10 @@ const CLAIMS: &CStr = c"request.jwt.claims";
 thread_local! {
     static LOCK: Cell<Option<i64>> = const { Cell::new(None) };
     static INCARNATION_KNOWN: Cell<bool> = const { Cell::new(false) };
+    /// The role that was last found to write to a history.
+    static WRITER: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
+    /// A horizon whose changes are known to be on disk.
+    static ON_DISK: Cell<i64> = const { Cell::new(0) };
     static SEQUENCE: Cell<Option<(pg_sys::Oid, pg_sys::Oid)>> = const { Cell::new(None) };
 }
 
@@ -53,6 +57,7 @@ fn _next_sequence() -> i64 {
         role::as_owner(owner, || incarnation::recognise(sequence));
         INCARNATION_KNOWN.set(true);
     }
+    require_writer();
     if !cfg!(feature = "broken-guard") && !LOCK.get().is_some_and(is_held) {
         published::by_writer(owner);
         let key = LOCK_SPACE | last_value(sequence, owner);
@@ -64,6 +69,26 @@ fn _next_sequence() -> i64 {
     // SAFETY: the sequence is there, and an error in Postgres is turned into a panic as everywhere.
     // Rights are not asked for: the writer has none on the sequence.
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(sequence, false)) }
+}
+
+/// Who draws a number holds the stream back until its transaction ends: that takes the right to write to some
+/// history, or a table that could be given one. (Whoever writes to a table writes its twin as the owner.)
+fn require_writer() {
+    // SAFETY: reads the current user.
+    let user = unsafe { pg_sys::GetUserId() };
+    if WRITER.get() == user {
+        return;
+    }
+    let _settings = Settings::path(c"pg_catalog, pg_temp");
+    let sql = "select exists (select from godwit.tracked t
+                where pg_catalog.has_table_privilege($1, t.twin, 'insert'))
+              or exists (select from pg_catalog.pg_class c
+                where c.relkind in ('r', 'p') and pg_catalog.pg_has_role($1, c.relowner, 'usage'))";
+    if spi::rows(sql, &[spi::oid(user)], |row| row.need::<bool>(1)).first() != Some(&true) {
+        let reason = "numbers of the change stream are for who writes to a history";
+        Error::Forbidden(reason.to_owned()).report()
+    }
+    WRITER.set(user);
 }
 
 /// Who writes what is being written: the JWT's subject, else the SQL role.
@@ -183,10 +208,17 @@ fn _last_sequence() -> i64 {
     last_value(sequence, owner)
 }
 
+/// How far a reader is shown, and may go on from: what is up to there is on disk, or a crash would hand out
+/// its numbers again.
 #[pg_extern(sql = false)]
 fn _horizon() -> i64 {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    horizon()
+    let horizon = horizon();
+    if horizon != ON_DISK.get() {
+        flush();
+        ON_DISK.set(horizon);
+    }
+    horizon
 }
 
 /// Waits until everything that a snapshot taken before can have seen is on disk: with

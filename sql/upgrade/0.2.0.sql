@@ -7,6 +7,11 @@ drop event trigger godwit_after_alter;
 drop function godwit._after_alter();
 drop function godwit._copy_privileges(regclass, regclass);
 drop function godwit._parent(oid, anyelement);
+drop function godwit._record(oid, anyelement);
+drop function godwit.records(regclass, text, integer);
+drop function godwit._records(oid, text, integer);
+drop function godwit.changes(bigint, text[], integer, text);
+drop function godwit._changes(bigint, oid[], integer, text);
 drop function godwit._create_table(text, text, text, jsonb);
 drop function godwit._column_definition(jsonb);
 

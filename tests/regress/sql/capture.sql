@@ -87,5 +87,5 @@ select * from differences('r');
 -- Functions that take a whole row take no other.
 select godwit._parent('r'::regclass, 5);
 select godwit._parent('r'::regclass, row(1, 2));
-select godwit._record('r'::regclass, 'text'::text);
+select godwit._record('r'::regclass, 'text'::text, false);
 select godwit._carried('r'::regclass, '{}', 1, 2);

@@ -223,3 +223,10 @@ select status from godwit.retry_rejected('outer_den.child');
 
 drop schema den, outer_den, more cascade;
 drop role mallory, clerk, porter;
+
+-- Who may write nowhere draws no numbers: its open transaction would hold every reader back.
+create role idler;
+set role idler;
+select godwit._next_sequence();
+reset role;
+drop role idler;
