@@ -213,6 +213,9 @@ create or replace function godwit._changes(since bigint, relations oid[], max in
                    winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
     language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
 
+create or replace function godwit._last_change(relation oid) returns bigint
+    language c volatile strict as 'MODULE_PATHNAME', '_last_change_wrapper';
+
 create or replace function godwit._uuid_v7() returns uuid
     language c volatile as 'MODULE_PATHNAME', '_uuid_v7_wrapper';
 
@@ -1662,6 +1665,43 @@ create or replace function godwit.last_sequence() returns bigint
 
 comment on function godwit.last_sequence is
     'The highest sequence that a reader may be shown now.';
+
+create or replace function godwit.last_change(relation regclass) returns bigint
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select godwit._last_change(relation) $$;
+
+comment on function godwit.last_change is
+    'The sequence of a table''s last change, whether the caller sees it or not; null before the first.';
+
+create or replace function godwit.sequence_at(at timestamptz, tables text[] default null) returns bigint
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    -- What is written but not committed is above: nobody is sent past it.
+    found bigint := godwit.last_sequence();
+    twin regclass;
+    first bigint;
+begin
+    for twin in
+        select t.twin from godwit.tracked t
+         where case when tables is null then has_table_privilege(t.twin, 'select')
+                    else t.relation in (select godwit.find_table(name) from unnest(tables) name) end
+    loop
+        execute format('select min(_seq) from %s where _at >= $1', twin) into first using at;
+        found := least(found, first - 1);
+    end loop;
+    return found;
+end
+$$;
+
+comment on function godwit.sequence_at is
+    'Where to read the stream from to see every change that was made at a time or later; looks through the histories.';
 
 create or replace function godwit.current_incarnation() returns text
     language sql

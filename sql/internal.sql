@@ -108,6 +108,8 @@ create function godwit._changes(since bigint, relations oid[], max integer, incl
     returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
                    winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
     language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
+create function godwit._last_change(relation oid) returns bigint
+    language c volatile strict as 'MODULE_PATHNAME', '_last_change_wrapper';
 create function godwit._uuid_v7() returns uuid
     language c volatile as 'MODULE_PATHNAME', '_uuid_v7_wrapper';
 

@@ -9,6 +9,8 @@ use crate::argument::{Json, need, without_nulls};
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::left;
+use crate::rights::{self, Right};
+use crate::role;
 use crate::sequence;
 use crate::settings::Settings;
 use crate::shape::Shape;
@@ -116,6 +118,18 @@ fn _changes(
         })
         .collect();
     TableIterator::new(rows)
+}
+
+#[pg_extern(sql = false)]
+fn _last_change(relation: pg_sys::Oid) -> Option<i64> {
+    let _entered = role::enter_to_look();
+    let shape = Shape::of(relation).or_report();
+    rights::require(&shape, &[Right::Select]).or_report();
+    let sql = format!("select max(_seq) from {}", shape.twin);
+    role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.get(1)))
+        .into_iter()
+        .next()
+        .flatten()
 }
 
 fn include_of(name: &str) -> Result<Include, Error> {

@@ -5,8 +5,8 @@ use pgrx::prelude::*;
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
-use crate::policy;
-use crate::put::{self, OnConflict, Put};
+use crate::put::{self, Again, OnConflict, Put};
+use crate::rights::{self, Right};
 use crate::role;
 use crate::shape::Shape;
 use crate::subtransaction::{self, Failure};
@@ -32,6 +32,11 @@ fn _put_many(
     let _entered = role::enter();
     let shape = Shape::of(relation).or_report();
     let mode = OnConflict::of(on_conflict).or_report();
+    // Who may write nothing at all is told at once; else each record is told what it lacks.
+    let lacks = |right| rights::require(&shape, &[right]).is_err();
+    if [Right::Insert, Right::Update, Right::Delete].into_iter().all(lacks) {
+        rights::require(&shape, &[Right::Insert]).or_report();
+    }
     let serde_json::Value::Array(items) = records.read().or_report() else {
         Error::BadArgument("the records are a JSON array".into()).report()
     };
@@ -54,13 +59,13 @@ fn put_one(shape: &Shape, ord: i32, item: serde_json::Value, mode: OnConflict) -
         Err(error) => return (ord, id, None, "rejected".into(), Some(error.message()), None),
     };
     let id = Some(record.id.clone());
-    match subtransaction::attempt(|| put::checked(shape, record, mode)) {
+    match subtransaction::attempt(|| put::checked(shape, record, mode, Again::IsKnown)) {
         Ok(Put { revision, is_new, .. }) => {
             let status = if is_new { "accepted" } else { "known" };
             (ord, id, Some(revision.to_string()), status.into(), None, None)
         }
         Err(failure) => {
-            let (status, winner) = refusal(shape, &failure);
+            let (status, winner) = refusal(&failure);
             let Some(status) = status else { failure.rethrow() };
             (ord, id, None, status.into(), Some(failure.message), winner)
         }
@@ -68,11 +73,11 @@ fn put_one(shape: &Shape, ord: i32, item: serde_json::Value, mode: OnConflict) -
 }
 
 /// What an error says about one record; `None` where it is about more than that.
-fn refusal(shape: &Shape, failure: &Failure) -> (Option<&'static str>, Option<String>) {
+fn refusal(failure: &Failure) -> (Option<&'static str>, Option<String>) {
     let winner = failure.detail.as_deref().and_then(|detail| detail.strip_prefix("winner: "));
     match failure.sqlstate.to_string().as_str() {
         "40001" if winner.is_some() => (Some("conflict"), winner.map(str::to_owned)),
-        "42501" if policy::applies(shape) => (Some("forbidden"), None),
+        "42501" => (Some("forbidden"), None),
         // There is no such record, or its body is gone.
         "P0002" | "02000" => (Some("rejected"), None),
         _ if failure.is_refusal() => (Some("rejected"), None),

@@ -1,4 +1,4 @@
-//! In charge of what a caller may do with a table before anything is written to its twin.
+//! In charge of what a caller may do with a table before anything is done to its twin as its owner.
 
 use pgrx::pg_sys;
 
@@ -7,6 +7,7 @@ use crate::shape::Shape;
 
 #[derive(Clone, Copy)]
 pub enum Right {
+    Select,
     Insert,
     Update,
     Delete,
@@ -16,6 +17,7 @@ pub enum Right {
 pub fn require(shape: &Shape, rights: &[Right]) -> Result<(), Error> {
     for right in rights {
         let (mode, name): (u32, _) = match right {
+            Right::Select => (pg_sys::ACL_SELECT, "SELECT"),
             Right::Insert => (pg_sys::ACL_INSERT, "INSERT"),
             Right::Update => (pg_sys::ACL_UPDATE, "UPDATE"),
             Right::Delete => (pg_sys::ACL_DELETE, "DELETE"),

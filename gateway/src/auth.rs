@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const SECRET_BYTES_MIN: usize = 32;
 
 /// As whom a statement runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// The gateway's own login: nothing says who may do what.
     Login,
@@ -31,6 +31,31 @@ pub enum Caller {
         role: String,
         claims: String,
     },
+}
+
+impl Caller {
+    /// How long what the caller has begun may go on: until its token expires.
+    pub fn expires(&self) -> Option<Duration> {
+        let Caller::Role { claims, .. } = self else { return None };
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            exp: Option<f64>,
+        }
+        let ends = serde_json::from_str::<Claims>(claims).ok()?.exp?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64();
+        // Far more than any feed stays open, and as much as a clock can add.
+        Some(Duration::from_secs_f64((ends - now).clamp(0.0, 1e9)))
+    }
+
+    /// Who the caller is, without what each of its tokens has for itself.
+    pub fn lasting(&self) -> String {
+        let Caller::Role { role, claims } = self else { return String::new() };
+        let mut claims: Map<String, Value> = serde_json::from_str(claims).unwrap_or_default();
+        for name in ["exp", "iat", "nbf", "jti"] {
+            claims.remove(name);
+        }
+        Value::Array(vec![role.as_str().into(), claims.into()]).to_string()
+    }
 }
 
 impl FromRequestParts<Arc<Gateway>> for Caller {

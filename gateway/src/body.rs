@@ -5,12 +5,17 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 use crate::error::Error;
 
 /// Brackets around brackets. Values may be nested 64 deep (docs/canonical.md), each level taking two
 /// brackets of JSON, and a batch adds a few; far below where any parser's stack ends.
 const BRACKETS_DEEP_MAX: usize = 160;
+
+/// How much of a body that is too large is read and forgotten, and for how long.
+const SKIPPED_TIMES: usize = 4;
+const SKIP_TIME: Duration = Duration::from_secs(5);
 
 /// Reads a JSON body of the type that the request takes.
 pub async fn json<T: DeserializeOwned>(
@@ -27,15 +32,33 @@ pub async fn json<T: DeserializeOwned>(
             "the body must be sent as content-type: application/json",
         ));
     }
-    let collected = Limited::new(body, bytes_max).collect().await;
+    let mut body = body;
+    let collected = Limited::new(&mut body, bytes_max).collect().await;
     let bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
+            // Who is still sending when the connection closes may never see the answer.
+            let rest = bytes_max.saturating_mul(SKIPPED_TIMES);
+            let skipped = tokio::time::timeout(SKIP_TIME, skip(body, rest)).await;
+            tracing::debug!(whole = matches!(skipped, Ok(true)), "a body was too large");
             return Err(Error::too_large(format!("the body has more than {bytes_max} bytes")));
         }
         Err(error) => return Err(Error::bad_request(format!("the body broke off: {error}"))),
     };
     parse(&bytes)
+}
+
+/// Reads a body to its end, or to this many bytes, and forgets it.
+async fn skip(mut body: Body, bytes_max: usize) -> bool {
+    let mut skipped = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        skipped += frame.data_ref().map_or(0, |data| data.len());
+        if skipped > bytes_max {
+            return false;
+        }
+    }
+    true
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

@@ -1,134 +1,426 @@
-//! In charge of `/v1/changes`: the change stream, by asking and by long poll.
+//! In charge of `/v1/changes`: what a reader may ask the change stream for, and one page of it.
 
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::auth::Caller;
+use crate::body;
 use crate::database::{int8, raw, text, texts};
 use crate::error::Error;
 use crate::extract::Query;
+use crate::filter;
+use crate::live::{self, Format};
 use crate::records;
-use crate::routes::{self, Gateway};
+use crate::routes::Gateway;
 
 /// Changes in an answer where the request doesn't say.
 const PAGE: u32 = 1000;
 /// How long a long poll waits where the request doesn't say: below the minute after which proxies
 /// commonly give up.
 const WAIT_MS: u64 = 30_000;
+/// How long a live feed is silent where the request doesn't say.
+const HEARTBEAT_MS: u64 = 30_000;
+/// The shortest: a feed is no clock.
+const HEARTBEAT_MS_MIN: u64 = 100;
 
+/// What a request may say, in its query or in a JSON body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
-    #[serde(default)]
-    since: i64,
-    tables: Option<String>,
-    limit: Option<u32>,
+pub struct Request {
+    since: Option<Since>,
+    tables: Option<Names>,
+    limit: Option<Number>,
     #[serde(default)]
     include: Include,
     #[serde(default)]
-    feed: Style,
-    timeout_ms: Option<u64>,
+    style: Style,
+    #[serde(default)]
+    feed: Feed,
+    timeout_ms: Option<Number>,
+    heartbeat_ms: Option<Number>,
+    ids: Option<Names>,
+    #[serde(rename = "where")]
+    filter: Option<String>,
 }
 
-#[derive(Deserialize, Default, Clone, Copy)]
+/// A number, which a query can only write as a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Number(u64),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Since {
+    Sequence(i64),
+    Text(String),
+}
+
+/// Names: an array, or a text that is split at its commas or is itself a JSON array.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Names {
+    List(Vec<String>),
+    Text(String),
+}
+
+#[derive(Deserialize, Serialize, Default, Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[serde(rename_all = "lowercase")]
 enum Include {
     #[default]
     None,
+    Revision,
+    Record,
     Records,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[serde(rename_all = "lowercase")]
+enum Style {
+    #[default]
+    Revisions,
+    Leaves,
 }
 
 #[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Style {
+enum Feed {
     #[default]
     Normal,
     Longpoll,
+    Sse,
+    Ndjson,
 }
 
-#[derive(Serialize)]
-struct Change {
-    sequence: i64,
-    table: String,
-    id: String,
-    revision: String,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    deleted: bool,
-    winner: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<Box<RawValue>>,
+/// What a page of the stream depends on, beside where it begins.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Ask {
+    caller: Caller,
+    tables: Option<Vec<String>>,
+    limit: i64,
+    include: Include,
+    style: Style,
+    ids: Option<Vec<String>>,
+    /// As the extension takes it.
+    filter: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    changes: Vec<Change>,
-    next: i64,
+impl Number {
+    fn read(self, name: &str) -> Result<u64, Error> {
+        match self {
+            Number::Number(number) => Ok(number),
+            Number::Text(text) => text
+                .parse()
+                .map_err(|_| Error::bad_request(format!("{name} is a whole number, not {text:?}"))),
+        }
+    }
+}
+
+impl Names {
+    fn read(self, name: &str) -> Result<Vec<String>, Error> {
+        match self {
+            Names::List(names) => Ok(names),
+            Names::Text(text) if text.starts_with('[') => serde_json::from_str(&text)
+                .map_err(|_| Error::bad_request(format!("{name} is a JSON array of strings"))),
+            Names::Text(text) => Ok(text.split(',').map(str::to_owned).collect()),
+        }
+    }
 }
 
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Query(ask): Query<Ask>,
+    headers: HeaderMap,
+    Query(request): Query<Request>,
 ) -> Result<Response, Error> {
-    if ask.since < 0 {
-        return Err(Error::bad_request("since is a sequence: 0 or what an answer said as next"));
+    answer(gateway, caller, &headers, request).await
+}
+
+/// The same by POST, for lists that are too long for an address.
+pub async fn list_by_post(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    let request: Request = body::json(&headers, body, gateway.config.body_bytes_max).await?;
+    answer(gateway, caller, &headers, request).await
+}
+
+async fn answer(
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    headers: &HeaderMap,
+    request: Request,
+) -> Result<Response, Error> {
+    let limit = request.limit.map(|limit| limit.read("limit")).transpose()?;
+    let limit = limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    let comparisons = request.filter.as_deref().map(filter::parse).transpose();
+    let comparisons = comparisons.map_err(Error::bad_request)?;
+    if comparisons.is_some() && request.tables.is_none() {
+        return Err(Error::bad_request("where names columns: say of which tables"));
     }
-    let answer = match ask.feed {
-        Style::Normal => read(&gateway, &caller, &ask).await?,
-        Style::Longpoll => wait(&gateway, &caller, &ask).await?,
+    let filter = comparisons.map(|comparisons| serde_json::to_string(&comparisons)).transpose();
+    let ask = Ask {
+        caller,
+        tables: request.tables.map(|names| names.read("tables")).transpose()?,
+        limit: records::limit(limit, PAGE, gateway.config.batch_max)?,
+        include: request.include,
+        style: request.style,
+        ids: request.ids.map(|ids| ids.read("ids")).transpose()?,
+        filter: filter.map_err(|error| Error::bad_request(error.to_string()))?,
     };
-    Ok(routes::json(StatusCode::OK, &answer))
-}
-
-/// Reads again whenever the sequence has moved, until there is something or time is up.
-async fn wait(gateway: &Gateway, caller: &Caller, ask: &Ask) -> Result<Answer, Error> {
-    let _place = gateway.feed.enter()?;
-    let wait = ask.timeout_ms.unwrap_or(WAIT_MS).min(gateway.config.longpoll_timeout_ms_max);
-    let end = Instant::now() + Duration::from_millis(wait);
-    let mut sequence = gateway.feed.watch();
-    loop {
-        let answer = read(gateway, caller, ask).await?;
-        if !answer.changes.is_empty() {
-            return Ok(answer);
+    let number = |number: Option<Number>, name: &str, usual: u64| {
+        number.map_or(Ok(usual), |number| number.read(name))
+    };
+    let wait = number(request.timeout_ms, "timeout_ms", WAIT_MS)?;
+    let heartbeat = number(request.heartbeat_ms, "heartbeat_ms", HEARTBEAT_MS)?;
+    let heartbeat = Duration::from_millis(heartbeat.max(HEARTBEAT_MS_MIN));
+    let resumed = headers.get("last-event-id").filter(|_| request.feed == Feed::Sse);
+    let since = match resumed.and_then(|id| id.to_str().ok()) {
+        Some(id) => Some(Since::Text(id.to_owned())),
+        None => request.since,
+    };
+    let since = begin(&gateway, &ask, since).await?;
+    match request.feed {
+        Feed::Normal => Ok(whole(&read(&gateway, &ask, since).await?)),
+        Feed::Longpoll => {
+            let page = poll(&gateway, &ask, since, wait).await?;
+            Ok(whole(&page))
         }
-        match tokio::time::timeout_at(end, sequence.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Ok(answer),
-        }
+        Feed::Sse => live::serve(gateway, ask, since, heartbeat, Format::Sse).await,
+        Feed::Ndjson => live::serve(gateway, ask, since, heartbeat, Format::Ndjson).await,
     }
 }
 
-async fn read(gateway: &Gateway, caller: &Caller, ask: &Ask) -> Result<Answer, Error> {
-    let limit = records::limit(ask.limit, PAGE, gateway.config.batch_max)?;
-    let tables: Option<Vec<&str>> = ask.tables.as_deref().map(|names| names.split(',').collect());
+/// The sequence that a reader begins from.
+async fn begin(gateway: &Gateway, ask: &Ask, since: Option<Since>) -> Result<i64, Error> {
+    let fault = || {
+        Error::bad_request(
+            "since is a sequence (0, or what an answer said as next), `now`, or a time by RFC 3339",
+        )
+    };
+    let said = match since {
+        None => return Ok(0),
+        Some(Since::Sequence(sequence)) if sequence >= 0 => return Ok(sequence),
+        Some(Since::Sequence(_)) => return Err(fault()),
+        Some(Since::Text(said)) => said,
+    };
+    if let Ok(sequence) = said.parse::<i64>() {
+        return if sequence >= 0 { Ok(sequence) } else { Err(fault()) };
+    }
+    let rows = match said.as_str() {
+        "now" => gateway.database.rows(&ask.caller, "select godwit.last_sequence()", &[]).await?,
+        time if is_time(time) => {
+            let sql = "select godwit.sequence_at($1::text::timestamptz, $2)";
+            let parameters = [text(&time), texts(&ask.tables)];
+            gateway.database.rows(&ask.caller, sql, &parameters).await?
+        }
+        _ => return Err(fault()),
+    };
+    match rows.first() {
+        Some(row) => Ok(row.try_get(0)?),
+        None => Err(Error::unavailable("the database did not say its sequence")),
+    }
+}
+
+/// Postgres reads more than RFC 3339: the shape is checked here, the values there.
+fn is_time(text: &str) -> bool {
+    let shape: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '9' } else { c.to_ascii_uppercase() })
+        .collect();
+    let Some(rest) = shape.strip_prefix("9999-99-99T99:99:99") else { return false };
+    let zone = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let zone = fraction.trim_start_matches('9');
+            if zone.len() == fraction.len() {
+                return false;
+            }
+            zone
+        }
+        None => rest,
+    };
+    matches!(zone, "Z" | "+99:99" | "-99:99")
+}
+
+/// Waits until there is something, or time is up, or the gateway stops.
+async fn poll(gateway: &Gateway, ask: &Ask, since: i64, wait: u64) -> Result<Arc<Page>, Error> {
+    let _place = gateway.feed.enter()?;
+    let wait = wait.min(gateway.config.longpoll_timeout_ms_max);
+    let end = Instant::now() + Duration::from_millis(wait);
+    let mut ticks = gateway.feed.watch();
+    let mut page = Arc::new(read(gateway, ask, since).await?);
+    loop {
+        if !page.changes.is_empty() {
+            return Ok(page);
+        }
+        match tokio::time::timeout_at(end, ticks.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Ok(page),
+        }
+        page = gateway.feed.page(gateway, ask, page.next).await?;
+    }
+}
+
+/// What one change is on the wire.
+#[derive(Serialize)]
+struct Change {
+    sequence: i64,
+    table: String,
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+    /// The reader is to let the record go: it is hidden from it now, or matches no longer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    left: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    winner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaves: Option<Box<RawValue>>,
+}
+
+/// Changes that are written already, and where to ask from next.
+pub struct Page {
+    pub changes: Vec<(i64, Bytes)>,
+    pub next: i64,
+    pub is_full: bool,
+    /// As each kind of feed sends it, made when it is first needed, once for all that listen.
+    ndjson: OnceLock<Bytes>,
+    sse: OnceLock<Bytes>,
+}
+
+impl Page {
+    pub fn sent_as(&self, format: Format) -> Bytes {
+        let slot = match format {
+            Format::Ndjson => &self.ndjson,
+            Format::Sse => &self.sse,
+        };
+        slot.get_or_init(|| live::write(format, &self.changes, self.next)).clone()
+    }
+}
+
+fn whole(page: &Page) -> Response {
+    let size: usize = page.changes.iter().map(|(_, change)| change.len() + 1).sum();
+    let mut out = Vec::with_capacity(size + 40);
+    out.extend_from_slice(b"{\"changes\":[");
+    for (place, (_, change)) in page.changes.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(change);
+    }
+    out.extend_from_slice(format!("],\"next\":{}}}", page.next).as_bytes());
+    let kind = HeaderValue::from_static("application/json");
+    (StatusCode::OK, [(header::CONTENT_TYPE, kind)], out).into_response()
+}
+
+pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Error> {
     let include = match ask.include {
         Include::None => "none",
+        Include::Revision => "revision",
+        Include::Record => "record",
         Include::Records => "records",
     };
-    let sql = "select seq, table_name, id, revision, deleted, winner, record::text, next
-                 from godwit.changes($1, $2, $3::int8::int4, $4)";
-    let parameters = [int8(&ask.since), texts(&tables), int8(&limit), text(&include)];
-    let rows = gateway.database.rows(caller, sql, &parameters).await?;
-    let next = rows.first().map(|row| row.try_get(7)).transpose()?.unwrap_or(ask.since);
-    let changes: Result<Vec<Change>, Error> = rows
-        .iter()
-        .map(|row| {
-            Ok(Change {
-                sequence: row.try_get(0)?,
-                table: row.try_get(1)?,
-                id: row.try_get(2)?,
-                revision: row.try_get(3)?,
-                deleted: row.try_get(4)?,
-                winner: row.try_get(5)?,
-                record: row.try_get::<_, Option<String>>(6)?.map(raw).transpose()?,
-            })
-        })
-        .collect();
-    Ok(Answer { changes: changes?, next })
+    let style = match ask.style {
+        Style::Revisions => "revisions",
+        Style::Leaves => "leaves",
+    };
+    // Where nothing is shown the reader goes on from what was settled before the look.
+    let sql = "select h.horizon, c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record::text, c.next,
+                      c.leaves::text, c.has_left
+                 from (select godwit.last_sequence() as horizon offset 0) h
+                 left join lateral godwit.changes(case when h.horizon is not null then $1 end, $2, $3::int8::int4, $4,
+                                                  $5, $6, $7::text::jsonb) c on true";
+    let parameters = [
+        int8(&since),
+        texts(&ask.tables),
+        int8(&ask.limit),
+        text(&include),
+        text(&style),
+        texts(&ask.ids),
+        text(&ask.filter),
+    ];
+    let rows = gateway.database.rows(&ask.caller, sql, &parameters).await?;
+    let mut changes = Vec::with_capacity(rows.len());
+    let mut next = since;
+    for row in &rows {
+        let Some(sequence) = row.try_get::<_, Option<i64>>(1)? else {
+            next = since.max(row.try_get(0)?);
+            continue;
+        };
+        let change = Change {
+            sequence,
+            table: row.try_get(2)?,
+            id: row.try_get(3)?,
+            revision: row.try_get(4)?,
+            deleted: row.try_get(5)?,
+            left: row.try_get(10)?,
+            winner: row.try_get(6)?,
+            record: row.try_get::<_, Option<String>>(7)?.map(raw).transpose()?,
+            leaves: row.try_get::<_, Option<String>>(9)?.map(raw).transpose()?,
+        };
+        next = row.try_get(8)?;
+        let written = serde_json::to_vec(&change).map_err(|error| {
+            tracing::error!(%error, "a change can't be written");
+            Error::unavailable("the answer can't be written")
+        })?;
+        changes.push((sequence, Bytes::from(written)));
+    }
+    let is_full = changes.len() as i64 >= ask.limit;
+    Ok(Page { changes, next, is_full, ndjson: OnceLock::new(), sse: OnceLock::new() })
+}
+
+impl Ask {
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_rfc_3339() {
+        for time in [
+            "2026-11-23T10:00:00Z",
+            "2026-11-23t10:00:00.123456+02:00",
+            "2026-01-01T00:00:00-00:00",
+        ] {
+            assert!(is_time(time), "{time}");
+        }
+        for text in [
+            "2026-11-23",
+            "yesterday",
+            "2026-11-23T10:00:00",
+            "2026-11-23T10:00:00.Z",
+            "2026-11-23 10:00:00Z",
+            "",
+            "é",
+        ] {
+            assert!(!is_time(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_a_list_however_they_are_written() {
+        let read = |json: &str| serde_json::from_str::<Names>(json).unwrap().read("ids").unwrap();
+        assert_eq!(read(r#"["a,b","c"]"#), ["a,b", "c"]);
+        assert_eq!(read(r#""a,b""#), ["a", "b"]);
+        assert_eq!(read(r#""[\"a,b\"]""#), ["a,b"]);
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_postgres::error::{DbError, SqlState};
 
 /// An answer that is not what was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     pub status: StatusCode,
     pub name: &'static str,
@@ -17,6 +17,15 @@ pub struct Error {
     /// The tombstone of a record that is deleted.
     pub revision: Option<String>,
 }
+
+/// For what is logged, and for bodies that break off.
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
+    }
+}
+
+impl std::error::Error for Error {}
 
 impl Error {
     pub fn new(status: StatusCode, name: &'static str, reason: impl Into<String>) -> Self {
@@ -91,6 +100,13 @@ const ANSWERS: &[(&str, StatusCode, &str, bool)] = &[
     ("08", StatusCode::SERVICE_UNAVAILABLE, "unavailable", false),         // connection_exception
 ];
 
+/// Classes of Postgres's own SQLSTATEs that are nobody's fault but the gateway's or the database's.
+const OF_POSTGRES: &[&str] = &[
+    "00", "01", "02", "03", "09", "0B", "0F", "0L", "0P0", "0Z", "20", "21", "24", "25", "26",
+    "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "58", "72", "F0", "HV", "P0000",
+    "P0003", "P0004", "XX",
+];
+
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
@@ -116,6 +132,12 @@ fn from_db(code: &SqlState, message: &str, detail: Option<&str>, db: Option<&DbE
         return error;
     }
     let answer = ANSWERS.iter().find(|(prefix, ..)| code.code().starts_with(prefix));
+    // What an app's trigger raises under a code of its own is the app's word on what was sent.
+    let is_made_up =
+        answer.is_none() && !OF_POSTGRES.iter().any(|class| code.code().starts_with(class));
+    if is_made_up {
+        return Error::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", message);
+    }
     let Some((_, status, name, told)) = answer else {
         tracing::error!(sqlstate = code.code(), message, "the database failed");
         return Error::internal();

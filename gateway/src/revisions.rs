@@ -1,4 +1,4 @@
-//! In charge of replication: revisions that are missing here, and revisions that arrive.
+//! In charge of what comes in bulk: revisions that arrive, revisions that are missing here, edits by the thousand.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,7 +14,7 @@ use crate::auth::Caller;
 use crate::body;
 use crate::database::text;
 use crate::error::Error;
-use crate::extract::Path;
+use crate::extract::{Path, Query};
 use crate::routes::{self, Gateway};
 
 /// Each revision is read by itself, so that a malformed one doesn't stop the others.
@@ -31,6 +31,8 @@ struct Outcome {
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    winner: Option<String>,
 }
 
 pub async fn put(
@@ -41,11 +43,53 @@ pub async fn put(
     body: Body,
 ) -> Result<Response, Error> {
     let batch: Batch = body::json(&headers, body, gateway.config.body_bytes_max).await?;
-    check_count(batch.revisions.len(), gateway.config.batch_max)?;
+    let sql = "select ord::int8, id, revision, status, reason, null::text
+                 from godwit.put_revisions(godwit.find_table($1), $2::jsonb)
+                where $3::text is null";
+    put_each(&gateway, &caller, &table, &batch.revisions, sql, None).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Records {
+    records: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutRecords {
+    on_conflict: Option<String>,
+}
+
+/// Local edits in bulk, each for itself: `godwit.put_many`.
+pub async fn put_records(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Path(table): Path<String>,
+    Query(put): Query<PutRecords>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    let batch: Records = body::json(&headers, body, gateway.config.body_bytes_max).await?;
+    let sql = "select ord::int8, id, revision, status, reason, winner
+                 from godwit.put_many(godwit.find_table($1), $2::jsonb, coalesce($3, 'fail'))";
+    put_each(&gateway, &caller, &table, &batch.records, sql, put.on_conflict).await
+}
+
+/// Hands over what can be read of a batch, and answers for each in its place.
+async fn put_each(
+    gateway: &Gateway,
+    caller: &Caller,
+    table: &str,
+    items: &[Box<RawValue>],
+    sql: &str,
+    on_conflict: Option<String>,
+) -> Result<Response, Error> {
+    check_count(items.len(), gateway.config.batch_max)?;
     let mut results: Vec<Option<Outcome>> = Vec::new();
     let mut places = Vec::new();
     let mut good: Vec<Record> = Vec::new();
-    for (place, item) in batch.revisions.iter().enumerate() {
+    for (place, item) in items.iter().enumerate() {
         match serde_json::from_str::<Record>(item.get()) {
             Ok(record) => {
                 good.push(record);
@@ -57,9 +101,8 @@ pub async fn put(
     }
     let json = serde_json::to_string(&good)
         .map_err(|error| Error::bad_value(format!("the records can't be passed on: {error}")))?;
-    let sql = "select ord::int8, id, revision, status, reason
-                 from godwit.put_revisions(godwit.find_table($1), $2::jsonb)";
-    for row in gateway.database.rows(&caller, sql, &[text(&table), text(&json)]).await? {
+    let parameters = [text(&table), text(&json), text(&on_conflict)];
+    for row in gateway.database.rows(caller, sql, &parameters).await? {
         let ord: i64 = row.try_get(0)?;
         let place = usize::try_from(ord - 1).ok().and_then(|at| places.get(at));
         if let Some(slot) = place.and_then(|place| results.get_mut(*place)) {
@@ -68,13 +111,14 @@ pub async fn put(
                 revision: row.try_get(2)?,
                 status: row.try_get(3)?,
                 reason: row.try_get(4)?,
+                winner: row.try_get(5)?,
             });
         }
     }
     let answered: Vec<Outcome> = results.into_iter().flatten().collect();
-    if answered.len() != batch.revisions.len() {
-        tracing::error!(sent = batch.revisions.len(), answered = answered.len(), "results missing");
-        return Err(Error::unavailable("the database did not answer for every revision"));
+    if answered.len() != items.len() {
+        tracing::error!(sent = items.len(), answered = answered.len(), "results missing");
+        return Err(Error::unavailable("the database did not answer for every one"));
     }
     #[derive(Serialize)]
     struct Answer {
@@ -92,6 +136,7 @@ fn unreadable(item: &RawValue, error: &serde_json::Error) -> Outcome {
         revision: said("revision"),
         status: "rejected".into(),
         reason: Some(format!("the record can't be read: {error}")),
+        winner: None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config;
 use crate::database::Database;
 use crate::error::Error;
 use crate::feed::Feed;
-use crate::{changes, conflicts, health, records, rejected, revisions, status, tables};
+use crate::{changes, conflicts, health, records, rejected, revisions, snapshot, status, tables};
 
 /// What every action has at hand.
 pub struct Gateway {
@@ -40,6 +40,8 @@ pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
         .route("/v1/tables", get(tables::list))
         .route("/v1/tables/{table}", get(tables::show).put(tables::create))
         .route("/v1/tables/{table}/records", get(records::list))
+        .route("/v1/tables/{table}/records:put", post(revisions::put_records))
+        .route("/v1/tables/{table}/snapshot", get(snapshot::show))
         .route(
             "/v1/tables/{table}/records/{id}",
             get(records::show).put(records::put).delete(records::delete),
@@ -52,7 +54,7 @@ pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
         .route("/v1/tables/{table}/rejected:discard", post(rejected::discard))
         .route("/v1/tables/{table}/revisions", post(revisions::put))
         .route("/v1/tables/{table}/revisions:missing", post(revisions::missing))
-        .route("/v1/changes", get(changes::list))
+        .route("/v1/changes", get(changes::list).post(changes::list_by_post))
         .route("/v1/conflicts", get(conflicts::list))
         .route("/v1/rejected", get(rejected::list))
         .route("/v1/status", get(status::show))

@@ -89,10 +89,17 @@ fn endpoints(table: &str) -> Vec<(Method, String, Option<Json>)> {
         (post.clone(), of("/revisions:missing"), Some(json!({"a": ["1-a"]}))),
         (post.clone(), of("/revisions"), Some(json!({"revisions": []}))),
         (post.clone(), of("/rejected:retry"), Some(json!({}))),
-        (post, of("/rejected:discard"), Some(json!({"numbers": [1]}))),
+        (post.clone(), of("/rejected:discard"), Some(json!({"numbers": [1]}))),
         (put.clone(), of("/policy"), Some(json!({"conflicts": "keep"}))),
         (put, format!("/v1/tables/{table}_made"), Some(json!({"columns": []}))),
+        (get.clone(), of("/snapshot"), None),
+        (
+            post.clone(),
+            of("/records:put"),
+            Some(json!({"records": [{"id": "a", "attributes": {"note": {"string": "x"}}}]})),
+        ),
         (get.clone(), format!("/v1/changes?tables={table}"), None),
+        (post.clone(), "/v1/changes".into(), Some(json!({"tables": [table], "style": "leaves"}))),
         (get.clone(), "/v1/conflicts".into(), None),
         (get.clone(), "/v1/rejected".into(), None),
         (get.clone(), "/v1/status".into(), None),
@@ -219,4 +226,60 @@ async fn policies_govern_everything_that_is_read_and_put() {
     assert_eq!(status, 201);
     let (_, history) = guarded.ask(karim, Method::GET, &path("/records/k2/history"), None).await;
     assert_eq!(history["revisions"][0]["by"], "karim");
+}
+
+#[tokio::test]
+async fn what_leaves_a_view_is_told_and_work_on_it_is_kept() {
+    let stack = Stack::connect().await.unwrap();
+    let guarded = Guarded::new();
+    let table = table(&stack).await;
+    let amina = guarded.role("writer", "amina");
+    let amina = amina.as_deref();
+    let page = format!("/v1/changes?tables={table}");
+    let (_, before) = guarded.ask(amina, Method::GET, &page, None).await;
+    let held = before["changes"][0]["revision"].as_str().unwrap().to_owned();
+    let give = format!(
+        "update {table} set owner = 'karim' where id = 'a'; update {table} set note = 'x' where id = 'k'"
+    );
+    stack.sql.batch_execute(&give).await.unwrap();
+    let since = format!("{page}&since={}", before["next"]);
+    let (_, after) = guarded.ask(amina, Method::GET, &since, None).await;
+    let changes = after["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 1, "{after}");
+    let said: Vec<&str> = changes[0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(said, ["id", "left", "sequence", "table"]);
+    assert_eq!((&changes[0]["id"], &changes[0]["left"]), (&json!("a"), &json!(true)));
+    // Who begins now never held it.
+    let (_, fresh) = guarded.ask(amina, Method::GET, &page, None).await;
+    assert_eq!(fresh["changes"], json!([]));
+    let work = json!({"revisions": [{"id": "a", "revision": "2-hers", "revisions": ["2-hers", held],
+        "attributes": {"owner": {"string": "amina"}, "note": {"string": "seen at home"}}}]});
+    let (_, answer) = guarded
+        .ask(amina, Method::POST, &format!("/v1/tables/{table}/revisions"), Some(&work))
+        .await;
+    assert_eq!(answer["results"][0]["status"], "rejected");
+    let kept = "select by, record #>> '{attributes,note,string}' from godwit.rejected where revision = '2-hers' and relation = $1::text::regclass";
+    let row = stack.sql.query_one(kept, &[&table]).await.unwrap();
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("amina", "seen at home"));
+}
+
+#[tokio::test]
+async fn a_feed_ends_with_the_token_that_opened_it() {
+    let stack = Stack::connect().await.unwrap();
+    let guarded = Guarded::new();
+    let table = table(&stack).await;
+    let now = jsonwebtoken::get_current_timestamp();
+    let token =
+        guarded.token(json!({"role": "writer", "sub": "amina", "aud": "godwit", "exp": now + 2}));
+    let bearer = format!("Bearer {token}");
+    let path = format!("/v1/changes?tables={table}&feed=ndjson");
+    let headers = [("authorization", bearer.as_str())];
+    let answer = guarded.gateway.send(Method::GET, &path, &headers, None).await.unwrap();
+    let body = tokio::time::timeout(std::time::Duration::from_secs(20), answer.text());
+    let body = body.await.expect("the feed ends").unwrap();
+    let lines: Vec<&str> = body.lines().collect();
+    assert!(
+        lines[0].contains("\"id\":\"a\"") && lines[lines.len() - 1].starts_with("{\"next\":"),
+        "{body}"
+    );
 }

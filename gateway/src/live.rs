@@ -1,0 +1,171 @@
+//! In charge of feeds that stay open: server-sent events and newline-delimited JSON. A page is read when the
+//! reader has taken the one before, so a slow reader slows its feed down and takes no memory.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::json;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use crate::changes::{self, Ask, Page};
+use crate::error::Error;
+use crate::routes::Gateway;
+
+/// How long a feed waits for a database that is away, at first and at most; between them it doubles.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Sse,
+    Ndjson,
+}
+
+/// One page with its end, as a feed sends it.
+pub fn write(format: Format, changes: &[(i64, Bytes)], next: i64) -> Bytes {
+    let size: usize = changes.iter().map(|(_, change)| change.len() + 64).sum();
+    let mut out = Vec::with_capacity(size + 64);
+    for (sequence, change) in changes {
+        if format == Format::Sse {
+            out.extend_from_slice(format!("event: change\nid: {sequence}\ndata: ").as_bytes());
+        }
+        out.extend_from_slice(change);
+        out.extend_from_slice(if format == Format::Sse { b"\n\n" } else { b"\n" });
+    }
+    out.extend_from_slice(&place(format, next));
+    out.into()
+}
+
+/// Where to go on from, which also shows that the feed is alive.
+fn place(format: Format, next: i64) -> Bytes {
+    match format {
+        Format::Sse => format!("event: next\nid: {next}\ndata: {{\"next\":{next}}}\n\n").into(),
+        Format::Ndjson => format!("{{\"next\":{next}}}\n").into(),
+    }
+}
+
+/// Why a feed ends that its reader would have go on.
+fn fault(format: Format, error: &Error) -> Bytes {
+    let told = json!({"error": error.name, "reason": error.reason});
+    match format {
+        Format::Sse => format!("event: error\ndata: {told}\n\n").into(),
+        Format::Ndjson => format!("{told}\n").into(),
+    }
+}
+
+struct Listener {
+    gateway: Arc<Gateway>,
+    ask: Ask,
+    format: Format,
+    heartbeat: Duration,
+    since: i64,
+    ticks: watch::Receiver<i64>,
+    /// The first page is read before the answer begins, so that what is wrong with the request has a status.
+    first: Option<Page>,
+    is_behind: bool,
+    ends: Option<Instant>,
+    is_over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    ask: Ask,
+    since: i64,
+    heartbeat: Duration,
+    format: Format,
+) -> Result<Response, Error> {
+    let place = gateway.feed.enter()?;
+    let ticks = gateway.feed.watch();
+    let first = Some(changes::read(&gateway, &ask, since).await?);
+    let ends = ask.caller().expires().map(|left| Instant::now() + left);
+    let listener = Listener {
+        gateway,
+        ask,
+        format,
+        heartbeat,
+        since,
+        ticks,
+        first,
+        is_behind: false,
+        ends,
+        is_over: false,
+        _place: place,
+    };
+    let body = Body::from_stream(stream::unfold(listener, Listener::step));
+    let kind = match format {
+        Format::Sse => "text/event-stream",
+        Format::Ndjson => "application/x-ndjson",
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // nginx would keep the feed back until its buffer is full.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    Ok((headers, body).into_response())
+}
+
+impl Listener {
+    /// What is sent next, when there is something.
+    async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        if self.is_over {
+            return None;
+        }
+        if let Some(page) = self.first.take() {
+            return Some((Ok(self.advance(&page)), self));
+        }
+        let heartbeat = Instant::now() + self.heartbeat;
+        let mut pause = PAUSE;
+        loop {
+            if !self.is_behind {
+                let until = self.ends.map_or(heartbeat, |ends| ends.min(heartbeat));
+                match tokio::time::timeout_at(until, self.ticks.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Some(self.over()),
+                    Err(_) if self.ends.is_some_and(|ends| ends <= Instant::now()) => {
+                        return Some(self.over());
+                    }
+                    Err(_) => return Some((Ok(place(self.format, self.since)), self)),
+                }
+            }
+            match self.gateway.feed.page(&self.gateway, &self.ask, self.since).await {
+                Ok(page) if page.changes.is_empty() => {
+                    self.since = page.next;
+                    self.is_behind = false;
+                }
+                Ok(page) => return Some((Ok(self.advance(&page)), self)),
+                // The database is away: what has come up is read when it is back.
+                Err(error) if error.status.is_server_error() => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    self.is_behind = true;
+                    if Instant::now() >= heartbeat {
+                        return Some((Ok(place(self.format, self.since)), self));
+                    }
+                }
+                Err(error) => {
+                    self.is_over = true;
+                    return Some((Ok(fault(self.format, &error)), self));
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, page: &Page) -> Bytes {
+        self.since = page.next;
+        self.is_behind = page.is_full;
+        page.sent_as(self.format)
+    }
+
+    /// The gateway stops, or the token has expired: the reader goes on elsewhere, or with another.
+    fn over(mut self) -> (Result<Bytes, Infallible>, Self) {
+        self.is_over = true;
+        (Ok(place(self.format, self.since)), self)
+    }
+}
