@@ -3,7 +3,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## a database with 28,298 airports and the gateway, until Ctrl-C (DATABASE_URL=… for your own)
 	@scripts/run.sh
@@ -38,6 +38,9 @@ torture: ## the change stream under kill -9 and promotion (SECONDS=3600 for an h
 bench: ## ratios of tracked to untracked tables, in one run
 	@bench/run.sh
 
+bench-gateway: ## listeners, latency and throughput of the gateway, beside Postgres's own
+	@bench/gateway.sh
+
 setup: ## install what is missing on Debian or Ubuntu
 	@scripts/setup.sh test
 
@@ -47,4 +50,4 @@ install: ## build the extension and the gateway, install the extension
 clean: ## remove what was built and the private clusters
 	@rm -rf target
 
-.PHONY: help run demo test check regress isolation ops e2e apps torture bench setup install clean
+.PHONY: help run demo test check regress isolation ops e2e apps torture bench bench-gateway setup install clean

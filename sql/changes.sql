@@ -1,5 +1,40 @@
 -- The change stream.
 
+create function godwit._readable(tables text[]) returns oid[]
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if tables is null then
+        -- All that the caller may read; a table named by the caller is an error instead.
+        return (select coalesce(array_agg(t.relation::oid order by t.relation::oid), '{}')
+                  from godwit.tracked t
+                 where has_table_privilege(t.twin, 'select'));
+    end if;
+    return (select coalesce(array_agg(distinct godwit.find_table(name)::oid), '{}')
+              from unnest(tables) as name);
+end
+$$;
+
+-- Bodies are text: who sends them on needs no jsonb in between.
+create function godwit._changes_as_text(
+    since bigint,
+    tables text[],
+    max integer,
+    include text,
+    style text,
+    ids text[],
+    filter jsonb
+) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
+                 winner text, record text, next bigint, leaves text, has_left boolean)
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select * from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) $$;
+
 create function godwit.changes(
     since bigint default 0,
     tables text[] default null,
@@ -10,25 +45,14 @@ create function godwit.changes(
     filter jsonb default null
 ) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
                  winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
-    language plpgsql
+    language sql
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
     as $$
-declare
-    relations oid[];
-begin
-    if tables is null then
-        -- All that the caller may read; a table named by the caller is an error instead.
-        select coalesce(array_agg(t.relation::oid order by t.relation::oid), '{}') into relations
-          from godwit.tracked t
-         where has_table_privilege(t.twin, 'select');
-    else
-        select coalesce(array_agg(distinct godwit.find_table(name)::oid), '{}') into relations
-          from unnest(tables) as name;
-    end if;
-    return query select * from godwit._changes(since, relations, max, include, style, ids, filter);
-end
+    select c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record::jsonb, c.next, c.leaves::jsonb,
+           c.has_left
+      from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) c
 $$;
 comment on function godwit.changes is
     'Changes above a sequence, in order; ask again from "next". Never skips a committed change.';

@@ -123,7 +123,8 @@ create or replace function godwit._get(
     relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_get_wrapper';
 
-create or replace function godwit._records(relation oid, after text, max integer, filter jsonb) returns setof jsonb
+create or replace function godwit._records(relation oid, after text, max integer, filter jsonb)
+    returns table (id text, record text)
     language c volatile as 'MODULE_PATHNAME', '_records_wrapper';
 
 create or replace function godwit._history(relation oid, id text, leaves_only boolean)
@@ -210,7 +211,7 @@ create or replace function godwit._revs_diff(relation oid, revisions jsonb) retu
 create or replace function godwit._changes(since bigint, relations oid[], max integer, include text, style text, ids text[],
                                 filter jsonb)
     returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                   winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
+                   winner text, record text, next bigint, leaves text, has_left boolean)
     language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
 
 create or replace function godwit._last_change(relation oid) returns bigint
@@ -1514,7 +1515,7 @@ create or replace function godwit.records(
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
-    as $$ select * from godwit._records(relation, after, max, filter) $$;
+    as $$ select r.record::jsonb from godwit._records(relation, after, max, filter) r $$;
 
 comment on function godwit.records is 'A page of winners, by the bytes of their record ids.';
 
@@ -1622,6 +1623,40 @@ create or replace function godwit.discard_rejected(
 comment on function godwit.discard_rejected is
     'Gives up refused revisions for good; returns how many there were.';
 
+create or replace function godwit._readable(tables text[]) returns oid[]
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if tables is null then
+        -- All that the caller may read; a table named by the caller is an error instead.
+        return (select coalesce(array_agg(t.relation::oid order by t.relation::oid), '{}')
+                  from godwit.tracked t
+                 where has_table_privilege(t.twin, 'select'));
+    end if;
+    return (select coalesce(array_agg(distinct godwit.find_table(name)::oid), '{}')
+              from unnest(tables) as name);
+end
+$$;
+
+create or replace function godwit._changes_as_text(
+    since bigint,
+    tables text[],
+    max integer,
+    include text,
+    style text,
+    ids text[],
+    filter jsonb
+) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
+                 winner text, record text, next bigint, leaves text, has_left boolean)
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select * from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) $$;
+
 create or replace function godwit.changes(
     since bigint default 0,
     tables text[] default null,
@@ -1632,25 +1667,14 @@ create or replace function godwit.changes(
     filter jsonb default null
 ) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
                  winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
-    language plpgsql
+    language sql
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
     as $$
-declare
-    relations oid[];
-begin
-    if tables is null then
-        -- All that the caller may read; a table named by the caller is an error instead.
-        select coalesce(array_agg(t.relation::oid order by t.relation::oid), '{}') into relations
-          from godwit.tracked t
-         where has_table_privilege(t.twin, 'select');
-    else
-        select coalesce(array_agg(distinct godwit.find_table(name)::oid), '{}') into relations
-          from unnest(tables) as name;
-    end if;
-    return query select * from godwit._changes(since, relations, max, include, style, ids, filter);
-end
+    select c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record::jsonb, c.next, c.leaves::jsonb,
+           c.has_left
+      from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) c
 $$;
 
 comment on function godwit.changes is

@@ -44,7 +44,8 @@ create function godwit._put_revisions(relation oid, records jsonb)
 create function godwit._get(
     relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_get_wrapper';
-create function godwit._records(relation oid, after text, max integer, filter jsonb) returns setof jsonb
+create function godwit._records(relation oid, after text, max integer, filter jsonb)
+    returns table (id text, record text)
     language c volatile as 'MODULE_PATHNAME', '_records_wrapper';
 create function godwit._history(relation oid, id text, leaves_only boolean)
     returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
@@ -106,7 +107,7 @@ create function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
 create function godwit._changes(since bigint, relations oid[], max integer, include text, style text, ids text[],
                                 filter jsonb)
     returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                   winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
+                   winner text, record text, next bigint, leaves text, has_left boolean)
     language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
 create function godwit._last_change(relation oid) returns bigint
     language c volatile strict as 'MODULE_PATHNAME', '_last_change_wrapper';

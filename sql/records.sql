@@ -60,7 +60,7 @@ create function godwit.records(
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
-    as $$ select * from godwit._records(relation, after, max, filter) $$;
+    as $$ select r.record::jsonb from godwit._records(relation, after, max, filter) r $$;
 comment on function godwit.records is 'A page of winners, by the bytes of their record ids.';
 
 create function godwit.history(

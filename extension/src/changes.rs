@@ -1,6 +1,5 @@
 //! In charge of `godwit.changes`: the change stream's reader (DESIGN.md section 5).
 
-use pgrx::JsonB;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::rc::Rc;
@@ -9,6 +8,7 @@ use crate::argument::{Json, need, without_nulls};
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::left;
+use crate::read;
 use crate::rights::{self, Right};
 use crate::role;
 use crate::sequence;
@@ -51,8 +51,8 @@ struct Change {
     revision: Option<String>,
     deleted: bool,
     winner: Option<String>,
-    record: Option<JsonB>,
-    leaves: Option<JsonB>,
+    record: Option<String>,
+    leaves: Option<String>,
     has_left: bool,
 }
 
@@ -75,9 +75,9 @@ fn _changes(
         name!(revision, Option<String>),
         name!(deleted, bool),
         name!(winner, Option<String>),
-        name!(record, Option<JsonB>),
+        name!(record, Option<String>),
         name!(next, i64),
-        name!(leaves, Option<JsonB>),
+        name!(leaves, Option<String>),
         name!(has_left, bool),
     ),
 > {
@@ -253,31 +253,32 @@ fn above(shape: &Shape, ask: &Ask) -> String {
 ///
 /// The highest revision has no child, so mostly it is the winner (see `reconcile::due`).
 fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> Vec<Change> {
-    let relation = shape.relation.to_u32();
-    let record =
-        |row: &str, revisions: bool| format!("godwit._record({relation}::oid, {row}, {revisions})");
+    // Bodies come as rows and become JSON once, here.
     let body = match ask.include {
-        _ if ask.leaves => "null::jsonb".to_owned(),
-        Include::Nothing => "null::jsonb".to_owned(),
-        Include::Revision => record("p.change", true),
-        Include::Records => record("p.change", false),
-        Include::Record => format!(
-            "(select {} from {} _godwit_row where _godwit_row._id = (p.change)._id
+        _ if ask.leaves => None,
+        Include::Nothing => None,
+        Include::Revision | Include::Records => Some("p.change".to_owned()),
+        Include::Record => Some(format!(
+            "(select _godwit_row from {} _godwit_row where _godwit_row._id = (p.change)._id
                 and _godwit_row._rev = w.winner and not _godwit_row._deleted)",
-            record("_godwit_row", false),
             shape.twin
-        ),
+        )),
     };
+    let body = body.unwrap_or_else(|| format!("null::{}", shape.twin));
     let leaf = match ask.include {
         Include::Nothing => "pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
             'revision', _godwit_row._rev::text, 'deleted', nullif(_godwit_row._deleted, false)))"
             .to_owned(),
-        include => record("_godwit_row", include == Include::Revision),
+        include => format!(
+            "godwit._record({}::oid, _godwit_row, {})",
+            shape.relation.to_u32(),
+            include == Include::Revision
+        ),
     };
     let leaves = match ask.leaves {
-        false => "null::jsonb".to_owned(),
+        false => "null::text".to_owned(),
         true => format!(
-            "(select pg_catalog.jsonb_agg({leaf} order by _godwit_row._deleted, _godwit_row._rev desc)
+            "(select pg_catalog.jsonb_agg({leaf} order by _godwit_row._deleted, _godwit_row._rev desc)::text
                 from {} _godwit_row where _godwit_row._id = (p.change)._id and {})",
             shape.twin,
             twin::is_leaf(shape, "_godwit_row"),
@@ -295,7 +296,8 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
     let sql = format!(
         "select (p.change)._seq, (p.change)._id, (p.change)._rev::text,
                 (p.change)._deleted, w.winner::text, {has_left},
-                case when not ({has_left}) then {body} end, case when not ({has_left}) then {leaves} end
+                case when not ({has_left}) then {body} end,
+                case when not ({has_left}) then {leaves} end
            from {rows} p
           cross join lateral (
                 select case when top.passed then other._rev else top._rev end as winner,
@@ -319,7 +321,9 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
             revision: Some(row.need(3)).filter(|_| !has_left),
             deleted: row.need::<bool>(4) && !has_left,
             winner: row.get(5).filter(|_| !has_left),
-            record: row.get(7),
+            record: row
+                .get(7)
+                .map(|body| read::text_of(shape, body, ask.include == Include::Revision)),
             leaves: row.get(8),
             has_left,
         }

@@ -89,6 +89,21 @@ fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement, revisions: bool) -
     JsonB(to_json(&record))
 }
 
+/// The wire record of a whole row of the twin as JSON, with its parent or with all its ancestry.
+pub fn text_of(shape: &Shape, row: pg_sys::Datum, all_ancestry: bool) -> String {
+    let mut record = of_datum(shape, row).or_report();
+    if let (true, Some(revision)) = (all_ancestry, &record.revision) {
+        record.revisions = Some(ancestry(shape, &record.id, revision));
+    }
+    to_text(&record)
+}
+
+fn to_text(record: &Record) -> String {
+    serde_json::to_string(record).unwrap_or_else(|error| {
+        Error::Internal(format!("a record can't be written: {error}")).report()
+    })
+}
+
 fn wire(shape: &Shape, row: &spi::Row, with: With) -> JsonB {
     let mut record = of_datum(shape, row.need(1)).or_report();
     record.revisions = match &record.revision {
@@ -179,7 +194,7 @@ fn _records(
     after: Option<&str>,
     max: Option<i32>,
     filter: Option<Json>,
-) -> SetOfIterator<'static, JsonB> {
+) -> TableIterator<'static, (name!(id, String), name!(record, String))> {
     let (relation, max) = (need(relation, "relation"), need(max, "max"));
     if max < 0 {
         Error::BadArgument("max is not negative".into()).report()
@@ -192,22 +207,33 @@ fn _records(
         Some(filter) => filter.condition(&shape, "t", "$3").or_report(),
     };
     let values = filter.as_ref().map_or_else(|| spi::texts([]), Filter::values);
-    let sql = format!(
-        "select _godwit_row from {twin} _godwit_row join {table} t on {same} and t._rev = _godwit_row._rev
-          where ($1 is null or _godwit_row._id > $1) and {condition} order by _godwit_row._id limit $2",
-        twin = shape.twin,
-        table = shape.table,
-        same = if shape.has_id_column() {
-            "t._id = _godwit_row._id".to_owned()
-        } else {
-            shape.same_key("t", "_godwit_row")
-        },
-    );
+    // Not `$1 is null or …`: a generic plan would read the index from its beginning for every page.
+    let above = if after.is_some() { "_godwit_row._id > $1" } else { "true" };
+    let same = if shape.has_id_column() {
+        "t._id = _godwit_row._id".to_owned()
+    } else {
+        shape.same_key("t", "_godwit_row")
+    };
+    let (twin, table) = (&shape.twin, &shape.table);
+    let sql = match &filter {
+        // In the order of the twin's index, row by row: Postgres thinks that next to none will match.
+        None => format!(
+            "select _godwit_row from {twin} _godwit_row
+              cross join lateral (select from {table} t where {same} and t._rev = _godwit_row._rev offset 0) t
+              where {above} and $3::text[] is not null order by _godwit_row._id limit $2"
+        ),
+        // By the table's own indexes, as far as they fit.
+        Some(_) => format!(
+            "select _godwit_row from {twin} _godwit_row join {table} t on {same} and t._rev = _godwit_row._rev
+              where {above} and {condition} order by _godwit_row._id limit $2"
+        ),
+    };
     let args = [spi::optional_text(after), spi::int8(max.into()), values];
-    SetOfIterator::new(spi::rows(&sql, &args, |row| {
+    TableIterator::new(spi::rows(&sql, &args, |row| {
         let mut record = of_datum(&shape, row.need(1)).or_report();
         record.revisions = None;
-        JsonB(to_json(&record))
+        let text = to_text(&record);
+        (record.id, text)
     }))
 }
 

@@ -340,11 +340,11 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         Style::Leaves => "leaves",
     };
     // Where nothing is shown the reader goes on from what was settled before the look.
-    let sql = "select h.horizon, c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record::text, c.next,
-                      c.leaves::text, c.has_left
+    let sql = "select h.horizon, c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record, c.next,
+                      c.leaves, c.has_left
                  from (select godwit.last_sequence() as horizon offset 0) h
-                 left join lateral godwit.changes(case when h.horizon is not null then $1 end, $2, $3::int8::int4, $4,
-                                                  $5, $6, $7::text::jsonb) c on true";
+                 left join lateral godwit._changes_as_text(case when h.horizon is not null then $1 end, $2, $3::int8::int4, $4,
+                                                          $5, $6, $7::text::jsonb) c on true";
     let parameters = [
         int8(&since),
         texts(&ask.tables),

@@ -34,8 +34,8 @@ pub async fn list(
     Query(page): Query<Page>,
 ) -> Result<Response, Error> {
     let limit = limit(page.limit, PAGE, gateway.config.batch_max)?;
-    let sql = "select r.record ->> 'id', r.record::text
-                 from godwit.records(godwit.find_table($1), $2, $3::int8::int4) as r(record)";
+    let sql = "select r.id, r.record
+                 from godwit._records(godwit.find_table($1), $2, $3::int8::int4, null) r";
     let parameters = [text(&table), text(&page.after), int8(&limit)];
     let rows = gateway.database.rows(&caller, sql, &parameters).await?;
     let full = rows.len() as i64 == limit;

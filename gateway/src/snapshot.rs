@@ -108,8 +108,8 @@ fn with_tag(mut response: Response, tag: Option<&String>) -> Response {
 }
 
 async fn read(gateway: &Gateway, ask: &Ask, after: Option<String>) -> Result<Page, Error> {
-    let sql = "select r.record ->> 'id', r.record::text
-                 from godwit.records(godwit.find_table($1), $2, $3::int8::int4, $4::text::jsonb) as r(record)";
+    let sql = "select r.id, r.record
+                 from godwit._records(godwit.find_table($1), $2, $3::int8::int4, $4::text::jsonb) r";
     let parameters = [text(&ask.table), text(&after), int8(&PAGE), text(&ask.filter)];
     let rows = gateway.database.rows(&ask.caller, sql, &parameters).await?;
     let mut lines = Vec::new();
