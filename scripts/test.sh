@@ -135,6 +135,7 @@ suite isolation run_isolation
 suite ops run_ops
 suite fuzz run_fuzz "${FUZZ_SECONDS:-60}" "${FUZZ_SEED:-}"
 suite e2e run_e2e
+suite schema env SECONDS_MAX="${SCHEMA_SECONDS:-45}" tests/schema/run.sh
 suite demo run_demo
 suite docs run_docs
 suite torture "$here/torture.sh" 60

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::body;
@@ -31,7 +32,8 @@ const HEARTBEAT_MS: u64 = 30_000;
 const HEARTBEAT_MS_MIN: u64 = 100;
 
 /// What a request may say, in its query or in a JSON body.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     since: Option<Since>,
@@ -51,14 +53,14 @@ pub struct Request {
 }
 
 /// A number, which a query can only write as a text.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Number {
     Number(u64),
     Text(String),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Since {
     Sequence(i64),
@@ -66,14 +68,14 @@ enum Since {
 }
 
 /// Names: an array, or a text that is split at its commas or is itself a JSON array.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Names {
     List(Vec<String>),
     Text(String),
 }
 
-#[derive(Deserialize, Serialize, Default, Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Deserialize, ToSchema, Default, Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[serde(rename_all = "lowercase")]
 enum Include {
     #[default]
@@ -83,7 +85,7 @@ enum Include {
     Records,
 }
 
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Deserialize, ToSchema, Default, Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[serde(rename_all = "lowercase")]
 enum Style {
     #[default]
@@ -91,7 +93,7 @@ enum Style {
     Leaves,
 }
 
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Deserialize, ToSchema, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Feed {
     #[default]

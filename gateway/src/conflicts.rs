@@ -9,6 +9,7 @@ use revision::{Attributes, RevisionId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::body;
@@ -21,7 +22,8 @@ use crate::routes::{self, Gateway};
 
 const PAGE: u32 = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     tables: Option<String>,
@@ -100,12 +102,15 @@ pub async fn leaves(
 
 /// What ends a conflict: which leaf is kept (the winner if none is named), what it is edited to, and
 /// the leaves that the caller has looked at.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Resolution {
+pub struct Resolution {
+    #[schema(value_type = Option<String>)]
     keep: Option<RevisionId>,
+    #[schema(value_type = Option<crate::openapi::Attributes>)]
     #[serde(default, deserialize_with = "some_attributes")]
     attributes: Option<Attributes>,
+    #[schema(value_type = Option<Vec<String>>)]
     leaves: Option<Vec<RevisionId>>,
 }
 

@@ -12,6 +12,7 @@ mod feed;
 mod filter;
 mod health;
 mod live;
+mod openapi;
 mod page;
 mod precondition;
 mod records;

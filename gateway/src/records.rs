@@ -8,6 +8,7 @@ use revision::{Attributes, ID_BYTES_MAX, Record, RevisionId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::body;
@@ -20,7 +21,8 @@ use crate::routes::{self, Gateway};
 /// Records on a page where the request doesn't say: a few screens' worth.
 const PAGE: u32 = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Page {
     after: Option<String>,
@@ -60,7 +62,8 @@ pub fn limit(asked: Option<u32>, usual: u32, max: u32) -> Result<i64, Error> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Show {
     revision: Option<String>,
@@ -144,16 +147,19 @@ pub async fn history(
 }
 
 /// What a put sends; the record's id is the path's.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Sent {
+pub struct Sent {
+    #[schema(value_type = Option<String>)]
     #[serde(default)]
     revision: Option<RevisionId>,
+    #[schema(value_type = crate::openapi::Attributes)]
     #[serde(deserialize_with = "revision::attributes")]
     attributes: Attributes,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Put {
     on_conflict: Option<String>,
@@ -194,7 +200,8 @@ pub async fn put(
     write(&gateway, &caller, &table, &record, mode, status).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Delete {
     revision: Option<String>,

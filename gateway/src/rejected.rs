@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::body;
@@ -21,7 +22,8 @@ const PAGE: u32 = 100;
 /// Revisions that one request tries again where it doesn't say.
 const RETRIES: u32 = 1000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     tables: Option<String>,
@@ -62,9 +64,9 @@ pub async fn list(
     Ok(routes::json(StatusCode::OK, &Answer { rejected: rejected?, next }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Retry {
+pub struct Retry {
     limit: Option<u32>,
 }
 
@@ -104,9 +106,9 @@ pub async fn retry(
     Ok(routes::json(StatusCode::OK, &json!({"results": results?})))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Discard {
+pub struct Discard {
     numbers: Vec<i64>,
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use utoipa::IntoParams;
 
 use crate::auth::Caller;
 use crate::body;
@@ -55,7 +56,8 @@ struct Records {
     records: Vec<Box<RawValue>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct PutRecords {
     on_conflict: Option<String>,

@@ -17,7 +17,9 @@ use crate::config;
 use crate::database::Database;
 use crate::error::Error;
 use crate::feed::Feed;
-use crate::{changes, conflicts, health, records, rejected, revisions, snapshot, status, tables};
+use crate::{
+    changes, conflicts, health, openapi, records, rejected, revisions, snapshot, status, tables,
+};
 
 /// What every action has at hand.
 pub struct Gateway {
@@ -37,6 +39,7 @@ pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
     let id = HeaderName::from_static("x-request-id");
     let router = Router::new()
         .route("/health", get(health::show))
+        .route("/openapi.json", get(openapi::show))
         .route("/v1/tables", get(tables::list))
         .route("/v1/tables/{table}", get(tables::show).put(tables::create))
         .route("/v1/tables/{table}/records", get(records::list))

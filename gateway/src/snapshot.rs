@@ -12,6 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::task::JoinSet;
+use utoipa::IntoParams;
 
 use crate::auth::Caller;
 use crate::database::{int8, text};
@@ -23,7 +24,8 @@ use crate::routes::Gateway;
 /// Records that are read at a time.
 const PAGE: i64 = 1000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     after: Option<String>,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::body;
@@ -57,18 +58,19 @@ pub async fn set_policy(
 }
 
 /// A table definition; its name is the path's.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Definition {
+pub struct Definition {
     #[serde(default)]
     columns: Vec<Column>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     metadata: serde_json::Map<String, serde_json::Value>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Column {
+pub struct Column {
     name: String,
     #[serde(rename = "type")]
     kind: String,
