@@ -1,9 +1,11 @@
 # Starting the gateway and waiting for it; to be sourced.
 
+export GODWIT_BIN=${GODWIT_BIN:-$TARGET/release/godwit}
+
 # gateway_start URL ADDRESS LOG: sets GATEWAY_PID and returns when it answers.
 gateway_start() {
     local url=$1 address=$2 log=$3 try
-    DATABASE_URL=$url GODWIT_LISTEN=$address "$TARGET/release/godwit" serve 2> "$log" 9>&- &
+    DATABASE_URL=$url GODWIT_LISTEN=$address "$GODWIT_BIN" serve 2> "$log" 9>&- &
     GATEWAY_PID=$!
     for try in $(seq 100); do
         if curl -fsS "http://$address/health" > /dev/null 2>&1; then

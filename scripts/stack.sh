@@ -15,7 +15,7 @@ stack_start() {
 }
 
 # A second gateway, which asks for tokens; its login can do nothing but switch roles. Exports
-# GODWIT_GUARDED_URL and GODWIT_GUARDED_SECRET.
+# GODWIT_GUARDED_URL, GODWIT_GUARDED_DATABASE_URL and GODWIT_GUARDED_SECRET.
 stack_start_guarded() {
     local address login
     psql -X -q -v ON_ERROR_STOP=1 godwit_test <<'SQL'
@@ -38,7 +38,7 @@ SQL
     GUARDED_PID=$GATEWAY_PID
     GATEWAY_PID=$first
     trap 'kill -TERM "$GUARDED_PID" 2> /dev/null; gateway_stop; cluster_stop "$STACK"' EXIT
-    export GODWIT_GUARDED_URL=http://$address
+    export GODWIT_GUARDED_URL=http://$address GODWIT_GUARDED_DATABASE_URL=$login
 }
 
 # cluster_scratch NAME [options]: a cluster on a free port that is removed at exit.

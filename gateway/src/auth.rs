@@ -34,6 +34,17 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Whom the token was made out to, if it says.
+    pub fn subject(&self) -> Option<String> {
+        let Caller::Role { claims, .. } = self else { return None };
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            sub: Option<String>,
+        }
+        // A subject that is no string is none.
+        serde_json::from_str::<Claims>(claims).ok()?.sub
+    }
+
     /// How long what the caller has begun may go on: until its token expires.
     pub fn expires(&self) -> Option<Duration> {
         let Caller::Role { claims, .. } = self else { return None };
@@ -65,7 +76,11 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Self, Self::Rejection> {
-        gateway.auth.caller(&parts.headers)
+        // The token has been looked at already, to know whom the request is counted for.
+        match parts.extensions.get::<Result<Caller, Error>>() {
+            Some(known) => known.clone(),
+            None => gateway.auth.caller(&parts.headers),
+        }
     }
 }
 

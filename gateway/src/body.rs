@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use tower_http::timeout::TimeoutError;
 
 use crate::error::Error;
 
@@ -32,6 +33,14 @@ pub async fn json<T: DeserializeOwned>(
             "the body must be sent as content-type: application/json",
         ));
     }
+    // What the gateway can decompress it has by now, and the header is gone.
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Error::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "the body may be compressed by gzip or zstd, and nothing else",
+        ));
+    }
     let mut body = body;
     let collected = Limited::new(&mut body, bytes_max).collect().await;
     let bytes = match collected {
@@ -43,9 +52,19 @@ pub async fn json<T: DeserializeOwned>(
             tracing::debug!(whole = matches!(skipped, Ok(true)), "a body was too large");
             return Err(Error::too_large(format!("the body has more than {bytes_max} bytes")));
         }
+        Err(error) if has_stalled(error.as_ref()) => {
+            let reason = "nothing of the body came for too long";
+            return Err(Error::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason));
+        }
         Err(error) => return Err(Error::bad_request(format!("the body broke off: {error}"))),
     };
     parse(&bytes)
+}
+
+/// Each layer around a body has wrapped the error once.
+fn has_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<TimeoutError>())
 }
 
 /// Reads a body to its end, or to this many bytes, and forgets it.

@@ -1,7 +1,7 @@
 //! In charge of `/v1/changes`: what a reader may ask the change stream for, and one page of it.
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use crate::database::{int8, raw, text, texts};
 use crate::error::Error;
 use crate::extract::Query;
 use crate::filter;
+use crate::limits::Asking;
 use crate::live::{self, Format};
 use crate::records;
 use crate::routes::Gateway;
@@ -141,26 +142,29 @@ impl Names {
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
+    Extension(asking): Extension<Asking>,
     headers: HeaderMap,
     Query(request): Query<Request>,
 ) -> Result<Response, Error> {
-    answer(gateway, caller, &headers, request).await
+    answer(gateway, caller, &asking, &headers, request).await
 }
 
 /// The same by POST, for lists that are too long for an address.
 pub async fn list_by_post(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
+    Extension(asking): Extension<Asking>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
     let request: Request = body::json(&headers, body, gateway.config.body_bytes_max).await?;
-    answer(gateway, caller, &headers, request).await
+    answer(gateway, caller, &asking, &headers, request).await
 }
 
 async fn answer(
     gateway: Arc<Gateway>,
     caller: Caller,
+    asking: &Asking,
     headers: &HeaderMap,
     request: Request,
 ) -> Result<Response, Error> {
@@ -196,11 +200,12 @@ async fn answer(
     match request.feed {
         Feed::Normal => Ok(whole(&read(&gateway, &ask, since).await?)),
         Feed::Longpoll => {
+            let _place = gateway.limits.listen(asking)?;
             let page = poll(&gateway, &ask, since, wait).await?;
             Ok(whole(&page))
         }
-        Feed::Sse => live::serve(gateway, ask, since, heartbeat, Format::Sse).await,
-        Feed::Ndjson => live::serve(gateway, ask, since, heartbeat, Format::Ndjson).await,
+        Feed::Sse => live::serve(gateway, asking, ask, since, heartbeat, Format::Sse).await,
+        Feed::Ndjson => live::serve(gateway, asking, ask, since, heartbeat, Format::Ndjson).await,
     }
 }
 
@@ -257,7 +262,6 @@ fn is_time(text: &str) -> bool {
 
 /// Waits until there is something, or time is up, or the gateway stops.
 async fn poll(gateway: &Gateway, ask: &Ask, since: i64, wait: u64) -> Result<Arc<Page>, Error> {
-    let _place = gateway.feed.enter()?;
     let wait = wait.min(gateway.config.longpoll_timeout_ms_max);
     let end = Instant::now() + Duration::from_millis(wait);
     let mut ticks = gateway.feed.watch();
@@ -266,9 +270,15 @@ async fn poll(gateway: &Gateway, ask: &Ask, since: i64, wait: u64) -> Result<Arc
         if !page.changes.is_empty() {
             return Ok(page);
         }
-        match tokio::time::timeout_at(end, ticks.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Ok(page),
+        let stopped = gateway.stopping.stopped();
+        let tick = async {
+            tokio::select! {
+                tick = ticks.changed() => tick.is_ok(),
+                () = stopped => false,
+            }
+        };
+        if !tokio::time::timeout_at(end, tick).await.unwrap_or(false) {
+            return Ok(page);
         }
         page = gateway.feed.page(gateway, ask, page.next).await?;
     }

@@ -1,6 +1,8 @@
 //! In charge of the command line and the environment.
 
+use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,18 +24,20 @@ pub enum Command {
     Serve(Box<Serve>),
 }
 
+/// The database, and how much of it is used.
 #[derive(Args, Debug, Clone)]
-pub struct Serve {
+pub struct Database {
     /// The database, as postgres://user:password@host:port/name or key=value pairs.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
 
-    /// The address and port to listen on. Port 0 takes a free one, which the log names.
-    #[arg(long, env = "GODWIT_LISTEN", default_value = "127.0.0.1:8090")]
-    pub listen: SocketAddr,
+    /// A file with the root certificates in PEM that the database's certificate must lead to. With it the
+    /// connection is encrypted, and the certificate must name the host (libpq's verify-full).
+    #[arg(long, env = "GODWIT_DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
 
     /// Connections to the database, at most. Each request holds one while its statement runs; a
-    /// waiting long poll holds none.
+    /// waiting long poll or feed holds none.
     #[arg(long, env = "GODWIT_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub pool_size: u16,
 
@@ -42,7 +46,26 @@ pub struct Serve {
     #[arg(long, env = "GODWIT_POOL_WAIT_MS", default_value_t = 5_000)]
     pub pool_wait_ms: u64,
 
-    /// The largest request body, in bytes. Larger ones are answered with 413.
+    /// How long a statement may run in the database, in milliseconds; 0 is for ever.
+    #[arg(long, env = "GODWIT_STATEMENT_TIMEOUT_MS", default_value_t = 30_000)]
+    pub statement_timeout_ms: u32,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct Serve {
+    #[command(flatten)]
+    pub database: Database,
+
+    /// How long to wait at the start for a database that can't be reached yet, in milliseconds.
+    #[arg(long, env = "GODWIT_DATABASE_WAIT_MS", default_value_t = 0)]
+    pub database_wait_ms: u64,
+
+    /// The address and port to listen on. Port 0 takes a free one, which the log names.
+    #[arg(long, env = "GODWIT_LISTEN", default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+
+    /// The largest request body, in bytes, as it is when it has been decompressed. Larger ones are answered
+    /// with 413.
     #[arg(long, env = "GODWIT_BODY_BYTES_MAX", default_value_t = 16 * 1024 * 1024)]
     pub body_bytes_max: usize,
 
@@ -50,12 +73,8 @@ pub struct Serve {
     #[arg(long, env = "GODWIT_BATCH_MAX", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch_max: u32,
 
-    /// How long a statement may run in the database, in milliseconds; 0 is for ever.
-    #[arg(long, env = "GODWIT_STATEMENT_TIMEOUT_MS", default_value_t = 30_000)]
-    pub statement_timeout_ms: u32,
-
-    /// How long a request may take, its body included, in milliseconds. Long polls have their own
-    /// bound.
+    /// How long a request may take until its answer begins, its body included, in milliseconds. Long polls have
+    /// their own bound.
     #[arg(long, env = "GODWIT_REQUEST_TIMEOUT_MS", default_value_t = 60_000)]
     pub request_timeout_ms: u64,
 
@@ -68,17 +87,138 @@ pub struct Serve {
     #[arg(long, env = "GODWIT_LONGPOLL_TIMEOUT_MS_MAX", default_value_t = 60_000)]
     pub longpoll_timeout_ms_max: u64,
 
-    /// Long polls that may wait at once; one more is answered with 503.
+    /// Long polls and feeds that may be open at once; one more is answered with 503.
     #[arg(long, env = "GODWIT_LONGPOLLS_MAX", default_value_t = 10_000)]
     pub longpolls_max: usize,
 
     #[command(flatten)]
+    pub limits: Limits,
+
+    #[command(flatten)]
+    pub tls: Tls,
+
+    #[command(flatten)]
+    pub metrics: Metrics,
+
+    #[command(flatten)]
     pub auth: Auth,
+
+    /// Start although tokens are asked for and the login has more rights than to switch roles.
+    #[arg(long, env = "GODWIT_ALLOW_PRIVILEGED_LOGIN")]
+    pub allow_privileged_login: bool,
+
+    /// Websites that may use the gateway from a browser (CORS), separated by commas, as
+    /// https://app.example.org; or * for all. Without it none may.
+    #[arg(long, env = "GODWIT_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<HeaderValue>,
+
+    /// How long a browser may keep what it was told about that, in seconds.
+    #[arg(long, env = "GODWIT_CORS_MAX_AGE_S", default_value_t = 3_600)]
+    pub cors_max_age_s: u64,
+
+    /// How long to go on taking connections after a signal to stop, in milliseconds, while /health/ready
+    /// answers 503 already, so that whoever distributes requests notices first.
+    #[arg(long, env = "GODWIT_SHUTDOWN_DRAIN_MS", default_value_t = 0)]
+    pub shutdown_drain_ms: u64,
+
+    /// How long requests that are under way may go on after that, in milliseconds.
+    #[arg(long, env = "GODWIT_SHUTDOWN_WAIT_MS", default_value_t = 10_000)]
+    pub shutdown_wait_ms: u64,
 
     /// How the log is written to standard error. What is logged is set by GODWIT_LOG
     /// (error, warn, info, debug, or per module).
     #[arg(long, env = "GODWIT_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// What clients may take, all together and each. A client is the subject of a token, else an address; of
+/// IPv6 the first 64 bits are one.
+#[derive(Args, Debug, Clone)]
+pub struct Limits {
+    /// Connections that may be open at once; one more is answered with 503 and closed.
+    #[arg(long, env = "GODWIT_CONNECTIONS_MAX", default_value_t = 16_000, value_parser = at_least_one)]
+    pub connections_max: usize,
+
+    /// Connections from one address, trusted proxies excepted.
+    #[arg(long, env = "GODWIT_CONNECTIONS_PER_CLIENT_MAX", default_value_t = 1_000, value_parser = at_least_one)]
+    pub connections_per_client_max: usize,
+
+    /// Requests under way at once, those that wait for changes not counted; one more is answered with 503.
+    #[arg(long, env = "GODWIT_REQUESTS_MAX", default_value_t = 1_000, value_parser = at_least_one)]
+    pub requests_max: usize,
+
+    /// Requests under way at once of one client; one more is answered with 429.
+    #[arg(long, env = "GODWIT_REQUESTS_PER_CLIENT_MAX", default_value_t = 100, value_parser = at_least_one)]
+    pub requests_per_client_max: usize,
+
+    /// Long polls and feeds that one client may have open at once; one more is answered with 429.
+    #[arg(long, env = "GODWIT_LONGPOLLS_PER_CLIENT_MAX", default_value_t = 100, value_parser = at_least_one)]
+    pub longpolls_per_client_max: usize,
+
+    /// The longest URL, in bytes. Longer ones are answered with 414.
+    #[arg(long, env = "GODWIT_URL_BYTES_MAX", default_value_t = 16 * 1024, value_parser = at_least_one)]
+    pub url_bytes_max: usize,
+
+    /// The most that a request's headers may have together, in bytes. More is answered with 431.
+    #[arg(long, env = "GODWIT_HEADER_BYTES_MAX", default_value_t = 32 * 1024, value_parser = at_least_one)]
+    pub header_bytes_max: usize,
+
+    /// How long a connection may stay open between two requests, in milliseconds.
+    #[arg(long, env = "GODWIT_IDLE_TIMEOUT_MS", default_value_t = 75_000)]
+    pub idle_timeout_ms: u64,
+
+    /// How long a client may take nothing of an answer, or send nothing of a body, in milliseconds; the
+    /// connection is closed after it.
+    #[arg(long, env = "GODWIT_STALL_TIMEOUT_MS", default_value_t = 30_000)]
+    pub stall_timeout_ms: u64,
+
+    /// Networks of the proxies in front of the gateway, separated by commas, as 10.0.0.0/8. What they say
+    /// of a client's address is believed; nobody else is.
+    #[arg(long, env = "GODWIT_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// The header in which they say it. The other one comes from the client as it likes.
+    #[arg(long, env = "GODWIT_FORWARDED_HEADER", value_enum, default_value = "x-forwarded-for")]
+    pub forwarded_header: ForwardedHeader,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct Tls {
+    /// A file with the certificate and those between it and the root, in PEM: the gateway speaks HTTPS.
+    /// It is read again when it changes.
+    #[arg(long, env = "GODWIT_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// A file with the certificate's private key, in PEM.
+    #[arg(long, env = "GODWIT_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// How long a client may take for the TLS handshake, in milliseconds.
+    #[arg(long, env = "GODWIT_TLS_HANDSHAKE_TIMEOUT_MS", default_value_t = 10_000)]
+    pub tls_handshake_timeout_ms: u64,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct Metrics {
+    /// An address and port of their own for /metrics and /health, without TLS: for the inside.
+    #[arg(long, env = "GODWIT_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// Serve /metrics where clients are served, to anybody.
+    #[arg(long, env = "GODWIT_METRICS_PUBLIC")]
+    pub metrics_public: bool,
+
+    /// The database role under which /metrics asks for the stream's status: a member of pg_monitor sees how
+    /// long others' transactions go on. Without it the login asks.
+    #[arg(long, env = "GODWIT_METRICS_ROLE")]
+    pub metrics_role: Option<String>,
 }
 
 /// Who may do what. Without keys and without an anonymous role nobody is asked for a token, and
@@ -122,11 +262,20 @@ pub enum LogFormat {
     Json,
 }
 
-impl Serve {
+impl Database {
     pub fn pool_wait(&self) -> Duration {
         Duration::from_millis(self.pool_wait_ms)
     }
+}
 
+impl Auth {
+    /// Whether requests run as roles, and not as the login.
+    pub fn is_asked_for(&self) -> bool {
+        self.jwt_keys_file.is_some() || self.jwt_secret.is_some() || self.anonymous_role.is_some()
+    }
+}
+
+impl Serve {
     pub fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
     }
@@ -137,6 +286,40 @@ impl Serve {
     }
 }
 
+impl Limits {
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    pub fn stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.stall_timeout_ms)
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a whole number of at least 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| one()).map_err(|_| "an address or a network as 10.0.0.0/8".into())
+}
+
+/// What a browser sends as `Origin`: scheme, host and maybe a port, and nothing after them.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let fault = || "an origin as https://app.example.org, or *".to_owned();
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']));
+    if text != "*" && !is_origin {
+        return Err(fault());
+    }
+    HeaderValue::from_str(text).map_err(|_| fault())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,22 +328,71 @@ mod tests {
     #[test]
     fn the_command_line_is_sound_and_says_units() {
         Cli::command().debug_assert();
-        let serve = Cli::command().find_subcommand("serve").unwrap().clone();
-        for option in serve.get_arguments() {
-            let name = option.get_id().as_str();
-            let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-            assert!(!help.is_empty(), "{name} has no help");
-            assert!(!name.ends_with("_ms") || help.contains("milliseconds"), "{name}: no unit");
+        for command in Cli::command().get_subcommands() {
+            for option in command.get_arguments() {
+                let name = option.get_id().as_str();
+                let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(!help.is_empty(), "{name} has no help");
+                for (end, unit) in
+                    [("_ms", "milliseconds"), ("_s", "seconds"), ("bytes_max", "bytes")]
+                {
+                    assert!(!name.ends_with(end) || help.contains(unit), "{name}: no unit");
+                }
+                let is_ours = !["help", "json"].contains(&name);
+                assert!(!is_ours || option.get_env().is_some(), "{name} is not in the environment");
+            }
         }
     }
 
     #[test]
+    fn every_option_is_in_the_table_of_the_docs() {
+        let table = include_str!("../../docs/operate.md");
+        let cli = Cli::command();
+        let serve = cli.find_subcommand("serve").unwrap();
+        for option in serve.get_arguments().filter(|option| option.get_id() != "help") {
+            let flag = option.get_long().unwrap();
+            let name = option.get_env().unwrap().to_str().unwrap();
+            let row = format!("| `--{flag}` | `{name}` | ");
+            let default = option.get_default_values().first().and_then(|value| value.to_str());
+            let line = table.lines().find(|line| line.starts_with(&row));
+            let line = line.unwrap_or_else(|| panic!("docs/operate.md has no line {row}"));
+            assert!(default.is_none_or(|default| line.contains(default)), "{line} {default:?}");
+        }
+    }
+
+    fn serve(more: &[&str]) -> Result<Box<Serve>, clap::Error> {
+        let line = ["godwit", "serve", "--database-url", "postgres://x/y"];
+        let cli = Cli::try_parse_from(line.iter().chain(more))?;
+        let Command::Serve(serve) = cli.command;
+        Ok(serve)
+    }
+
+    #[test]
     fn a_database_is_needed_and_the_rest_has_defaults() {
-        let cli = Cli::try_parse_from(["godwit", "serve", "--database-url", "postgres://x/y"]);
-        let Command::Serve(serve) = cli.unwrap().command;
-        assert_eq!(serve.listen.to_string(), "127.0.0.1:8090");
-        assert!(serve.request_timeout() > Duration::from_millis(serve.longpoll_timeout_ms_max));
-        let bad = ["godwit", "serve", "--database-url", "x", "--pool-size", "0"];
-        assert!(Cli::try_parse_from(bad).is_err());
+        let defaults = serve(&[]).unwrap();
+        assert_eq!(defaults.listen.to_string(), "127.0.0.1:8090");
+        assert!(
+            defaults.request_timeout() > Duration::from_millis(defaults.longpoll_timeout_ms_max)
+        );
+        assert!(defaults.cors_origins.is_empty());
+        for bad in [
+            ["--pool-size", "0"],
+            ["--requests-max", "0"],
+            ["--trusted-proxies", "10.0.0.0/8,here"],
+            ["--cors-origins", "https://a.example/path"],
+            ["--cors-origins", "a.example"],
+            ["--tls-cert", "only.pem"],
+        ] {
+            assert!(serve(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let lists =
+            ["--trusted-proxies", "10.0.0.0/8,::1", "--cors-origins", "https://a,http://b:1"];
+        let serve = serve(&lists).unwrap();
+        assert_eq!(serve.limits.trusted_proxies.len(), 2);
+        assert_eq!(serve.cors_origins, ["https://a", "http://b:1"]);
     }
 }

@@ -2,6 +2,8 @@
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use serde_json::value::RawValue;
+use std::path::Path;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{NoTls, Row};
@@ -9,6 +11,7 @@ use tokio_postgres::{NoTls, Row};
 use crate::auth::Caller;
 use crate::config;
 use crate::error::Error;
+use crate::tls;
 
 #[derive(Clone)]
 pub struct Database {
@@ -37,18 +40,18 @@ pub fn boolean<'a>(value: &'a (dyn ToSql + Sync)) -> Parameter<'a> {
 
 impl Database {
     /// A pool that connects when it is first asked to.
-    pub fn new(config: &config::Serve) -> Result<Self, String> {
-        let mut target: tokio_postgres::Config = config
-            .database_url
-            .parse()
-            .map_err(|error| format!("DATABASE_URL can't be read: {error}"))?;
+    pub fn new(config: &config::Database) -> Result<Self, String> {
+        // libpq's word for what a file of root certificates means here in any case.
+        let url = config.database_url.replace("sslmode=verify-full", "sslmode=require");
+        let mut target: tokio_postgres::Config =
+            url.parse().map_err(|error| format!("DATABASE_URL can't be read: {error}"))?;
         target.connect_timeout(config.pool_wait());
         if target.get_application_name().is_none() {
             target.application_name("godwit");
         }
-        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = manager(target, config.database_ca_file.as_deref())?;
         let timeout = config.statement_timeout_ms;
-        let pool = Pool::builder(Manager::from_config(target, NoTls, manager))
+        let pool = Pool::builder(manager)
             .max_size(config.pool_size.into())
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(config.pool_wait()))
@@ -63,6 +66,11 @@ impl Database {
             .build()
             .map_err(|error| format!("the connection pool can't be made: {error}"))?;
         Ok(Database { pool })
+    }
+
+    /// How full the pool is.
+    pub fn pool(&self) -> deadpool_postgres::Status {
+        self.pool.status()
     }
 
     /// Runs one statement as its caller: a transaction under the caller's role, sent in one go.
@@ -108,32 +116,77 @@ impl Database {
     }
 
     /// Whether the database is there and has the extension in a version that this gateway speaks.
-    pub async fn check(&self) -> Result<String, String> {
+    pub async fn check(&self) -> Result<String, Fault> {
         let client = self.pool.get().await.map_err(|error| {
-            let cause = match &error {
-                deadpool_postgres::PoolError::Backend(error) => describe(error),
-                other => other.to_string(),
+            let (cause, says_so_itself) = match &error {
+                deadpool_postgres::PoolError::Backend(error) => {
+                    (describe(error), error.as_db_error().is_some_and(|db| !is_starting(db.code())))
+                }
+                other => (other.to_string(), false),
             };
-            format!("the database can't be reached: {cause}. Check DATABASE_URL.")
+            let reason = format!("the database can't be reached: {cause}. Check DATABASE_URL.");
+            if says_so_itself { Fault::Wrong(reason) } else { Fault::Away(reason) }
         })?;
         let sql = "select extversion from pg_catalog.pg_extension where extname = 'godwit'";
-        let rows = client.query_typed(sql, &[]).await.map_err(|error| describe(&error))?;
+        let away = |error: tokio_postgres::Error| Fault::Away(describe(&error));
+        let rows = client.query_typed(sql, &[]).await.map_err(away)?;
         let Some(row) = rows.first() else {
-            return Err("the database has no extension godwit: run `create extension godwit` \
-                        in it as a superuser."
-                .into());
+            return Err(Fault::Wrong(
+                "the database has no extension godwit: run `create extension godwit` in it as a \
+                 superuser."
+                    .into(),
+            ));
         };
-        let version: String = row.try_get(0).map_err(|error| error.to_string())?;
+        let version: String = row.try_get(0).map_err(away)?;
         let ours = env!("CARGO_PKG_VERSION");
         let series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());
         if series(&version) != series(ours) {
-            return Err(format!(
+            return Err(Fault::Wrong(format!(
                 "the extension is of version {version}, this gateway of {ours}: run \
                  `alter extension godwit update`, or the gateway that goes with it."
-            ));
+            )));
         }
         Ok(version)
     }
+}
+
+/// Why a database won't do; one line that says what to do.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// It may come.
+    Away(String),
+    /// Somebody has to do something.
+    Wrong(String),
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Away(reason) | Fault::Wrong(reason) => reason,
+        }
+    }
+}
+
+/// What a server says that starts, stops or has no room, rather than of who asks.
+fn is_starting(code: &SqlState) -> bool {
+    code.code().starts_with("57P") || code.code().starts_with("53")
+}
+
+/// Encrypted where there are root certificates. Encryption that trusts any certificate is none against who
+/// stands in between, so it isn't offered.
+fn manager(mut target: tokio_postgres::Config, roots: Option<&Path>) -> Result<Manager, String> {
+    let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let Some(roots) = roots else {
+        if target.get_ssl_mode() == SslMode::Require {
+            return Err("DATABASE_URL asks for TLS: name the file with the database's root \
+                        certificates in GODWIT_DATABASE_CA_FILE."
+                .into());
+        }
+        return Ok(Manager::from_config(target, NoTls, how));
+    };
+    target.ssl_mode(SslMode::Require);
+    let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls::client(roots)?);
+    Ok(Manager::from_config(target, tls, how))
 }
 
 /// A role that isn't there, or that the gateway's login is no member of, is the token's fault.

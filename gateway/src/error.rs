@@ -64,6 +64,10 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", reason)
     }
 
+    pub fn too_many(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", reason)
+    }
+
     fn internal() -> Self {
         let reason = "the gateway failed; its log has the cause under this request's id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", reason)
@@ -187,7 +191,7 @@ impl IntoResponse for Error {
             let challenge = HeaderValue::from_static("Bearer realm=\"godwit\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             let second = HeaderValue::from_static("1");
             response.headers_mut().insert(header::RETRY_AFTER, second);
         }

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OnceCell, watch};
 
 use crate::auth::Caller;
 use crate::changes::{self, Ask, Page};
 use crate::database::Database;
 use crate::error::Error;
+use crate::limits::Limits;
 use crate::routes::Gateway;
 
 /// How often the sequence is looked at while somebody waits. Forty statements of 0.2 ms a second are not seen in
@@ -31,20 +32,17 @@ struct Pages {
 #[derive(Clone)]
 pub struct Feed {
     sequence: watch::Receiver<i64>,
-    waiters: Arc<Semaphore>,
     pages: Arc<Mutex<Pages>>,
 }
 
 impl Feed {
     /// Starts the ticker; it ends when the last clone of the feed is gone.
-    pub fn start(database: Database, waiters_max: usize) -> Self {
+    pub fn start(database: Database, limits: Arc<Limits>) -> Self {
         let (sender, sequence) = watch::channel(0);
-        let waiters = Arc::new(Semaphore::new(waiters_max));
-        let idle = Arc::clone(&waiters);
         tokio::spawn(async move {
             while !sender.is_closed() {
                 let mut pause = TICK;
-                if idle.available_permits() < waiters_max {
+                if limits.listeners.taken() > 0 {
                     match look(&database).await {
                         Ok(now) => {
                             sender.send_if_modified(|last| std::mem::replace(last, now) != now);
@@ -55,14 +53,7 @@ impl Feed {
                 tokio::time::sleep(pause).await;
             }
         });
-        Feed { sequence, waiters, pages: Arc::default() }
-    }
-
-    /// A place among the waiting; 503 when there is none.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.waiters).try_acquire_owned().map_err(|_| {
-            Error::unavailable("too many long polls and feeds are open here; try again")
-        })
+        Feed { sequence, pages: Arc::default() }
     }
 
     /// A view of the sequence that has not seen what comes from now on.

@@ -9,11 +9,13 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::changes::{self, Ask, Page};
+use crate::client::Client;
 use crate::error::Error;
+use crate::limits::{Asking, Place};
 use crate::routes::Gateway;
 
 /// How long a feed waits for a database that is away, at first and at most; between them it doubles.
@@ -70,17 +72,18 @@ struct Listener {
     is_behind: bool,
     ends: Option<Instant>,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place<Client>,
 }
 
 pub async fn serve(
     gateway: Arc<Gateway>,
+    asking: &Asking,
     ask: Ask,
     since: i64,
     heartbeat: Duration,
     format: Format,
 ) -> Result<Response, Error> {
-    let place = gateway.feed.enter()?;
+    let place = gateway.limits.listen(asking)?;
     let ticks = gateway.feed.watch();
     let first = Some(changes::read(&gateway, &ask, since).await?);
     let ends = ask.caller().expires().map(|left| Instant::now() + left);
@@ -125,14 +128,16 @@ impl Listener {
         loop {
             if !self.is_behind {
                 let until = self.ends.map_or(heartbeat, |ends| ends.min(heartbeat));
-                match tokio::time::timeout_at(until, self.ticks.changed()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Some(self.over()),
-                    Err(_) if self.ends.is_some_and(|ends| ends <= Instant::now()) => {
-                        return Some(self.over());
-                    }
-                    Err(_) => return Some((Ok(place(self.format, self.since)), self)),
+                let is_quiet = tokio::select! {
+                    tick = tokio::time::timeout_at(until, self.ticks.changed()) => tick.is_err(),
+                    () = self.gateway.stopping.stopped() => return Some(self.over()),
+                };
+                if is_quiet && heartbeat <= Instant::now() {
+                    return Some((Ok(place(self.format, self.since)), self));
                 }
+            }
+            if self.gateway.stopping.is_stopped() || self.has_expired() {
+                return Some(self.over());
             }
             match self.gateway.feed.page(&self.gateway, &self.ask, self.since).await {
                 Ok(page) if page.changes.is_empty() => {
@@ -142,7 +147,10 @@ impl Listener {
                 Ok(page) => return Some((Ok(self.advance(&page)), self)),
                 // The database is away: what has come up is read when it is back.
                 Err(error) if error.status.is_server_error() => {
-                    tokio::time::sleep(pause).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.gateway.stopping.stopped() => return Some(self.over()),
+                    }
                     pause = (pause * 2).min(PAUSE_MAX);
                     self.is_behind = true;
                     if Instant::now() >= heartbeat {
@@ -155,6 +163,10 @@ impl Listener {
                 }
             }
         }
+    }
+
+    fn has_expired(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
     }
 
     fn advance(&mut self, page: &Page) -> Bytes {

@@ -24,7 +24,7 @@ pub async fn show() -> Response {
         description = "Offline-first sync for Postgres tables. docs/http.md says what each means."
     ),
     paths(
-        health_show, openapi_show, tables_list, tables_show, tables_create, tables_policy, records_list, records_show,
+        health_show, health_live, health_ready, openapi_show, tables_list, tables_show, tables_create, tables_policy, records_list, records_show,
         records_put, records_delete, records_history, records_leaves, records_resolve, records_put_many,
         snapshot_show, revisions_put, revisions_missing, rejected_list, rejected_retry, rejected_discard,
         conflicts_list, changes_list, changes_list_by_post, status_show,
@@ -77,18 +77,27 @@ enum Refused {
     /// The path takes other methods.
     #[response(status = 405)]
     MethodNotAllowed(Refusal),
+    /// Nothing of the body came for too long.
+    #[response(status = 408)]
+    Stalled(Refusal),
     /// The edited revision is no leaf any more, or the table exists.
     #[response(status = 409)]
     Conflict(Refusal),
     /// A body or a batch above its bound.
     #[response(status = 413)]
     TooLarge(Refusal),
-    /// The body isn't JSON.
+    /// The URL is above its bound.
+    #[response(status = 414)]
+    TooLong(Refusal),
+    /// The body isn't JSON, or compressed by what is not known here.
     #[response(status = 415)]
     UnsupportedMediaType(Refusal),
     /// The table's own rules refuse it.
     #[response(status = 422)]
     Refused(Refusal),
+    /// The headers are above their bound.
+    #[response(status = 431)]
+    HeadersTooLarge(Refusal),
     /// Too many requests of this client.
     #[response(status = 429)]
     TooMany(Refusal),
@@ -349,6 +358,14 @@ struct Tables {
 #[utoipa::path(get, path = "/health", tag = "operate", responses((status = 200, body = Health), Refused))]
 #[allow(dead_code)]
 fn health_show() {}
+
+#[utoipa::path(get, path = "/health/live", tag = "operate", responses((status = 200, body = Object), Refused))]
+#[allow(dead_code)]
+fn health_live() {}
+
+#[utoipa::path(get, path = "/health/ready", tag = "operate", responses((status = 200, body = Health), Refused))]
+#[allow(dead_code)]
+fn health_ready() {}
 
 #[utoipa::path(get, path = "/openapi.json", tag = "operate", responses((status = 200, body = Object), Refused))]
 #[allow(dead_code)]

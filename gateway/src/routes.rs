@@ -1,25 +1,41 @@
 //! In charge of which path leads where: all routes on one screen.
 
 use axum::Router;
-use axum::extract::{OriginalUri, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::body::Body;
+use axum::extract::{Extension, MatchedPath, OriginalUri, Request, State};
+use axum::http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header,
+};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{Predicate, SizeAbove};
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::trace::TraceLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::auth::Auth;
+use crate::client::{self, Client, Peer};
 use crate::config;
 use crate::database::Database;
 use crate::error::Error;
 use crate::feed::Feed;
-use crate::{
-    changes, conflicts, health, openapi, records, rejected, revisions, snapshot, status, tables,
-};
+use crate::health::{self, Health};
+use crate::held::Held;
+use crate::limits::{self, Limits};
+use crate::metrics::{self, Metrics};
+use crate::observe::{self, Answered, REQUEST_ID};
+use crate::stopping::Stopping;
+use crate::{changes, conflicts, openapi, records, rejected, revisions, snapshot, status, tables};
+
+/// Smaller answers don't get smaller: a packet takes about as much.
+const COMPRESSED_BYTES_MIN: u16 = 1024;
 
 /// What every action has at hand.
 pub struct Gateway {
@@ -27,18 +43,36 @@ pub struct Gateway {
     pub auth: Auth,
     pub database: Database,
     pub feed: Feed,
+    pub limits: Arc<Limits>,
+    pub stopping: Stopping,
+    pub metrics: Metrics,
+    pub health: Health,
 }
 
-/// The gateway's routes over a database; must be called within a Tokio runtime.
-pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
-    let database = Database::new(&config)?;
-    let feed = Feed::start(database.clone(), config.longpolls_max);
+impl Gateway {
+    /// Over a database that it connects to when it first has to; must be called within a Tokio runtime.
+    pub fn new(config: config::Serve) -> Result<Arc<Self>, String> {
+        let database = Database::new(&config.database)?;
+        let limits = Arc::new(Limits::new(&config));
+        let auth = Auth::new(&config.auth)?;
+        Ok(Arc::new(Gateway {
+            feed: Feed::start(database.clone(), Arc::clone(&limits)),
+            metrics: Metrics::new(config.metrics.metrics_role.clone()),
+            stopping: Stopping::default(),
+            health: Health::default(),
+            config,
+            auth,
+            database,
+            limits,
+        }))
+    }
+}
+
+/// What clients are served.
+pub fn routes(gateway: Arc<Gateway>) -> Router {
+    let config = &gateway.config;
     let timeout = config.request_timeout();
-    let auth = Auth::new(&config.auth)?;
-    let gateway = Arc::new(Gateway { config, auth, database: database.clone(), feed });
-    let id = HeaderName::from_static("x-request-id");
-    let router = Router::new()
-        .route("/health", get(health::show))
+    let mut router = inside()
         .route("/openapi.json", get(openapi::show))
         .route("/v1/tables", get(tables::list))
         .route("/v1/tables/{table}", get(tables::show).put(tables::create))
@@ -60,21 +94,116 @@ pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
         .route("/v1/changes", get(changes::list).post(changes::list_by_post))
         .route("/v1/conflicts", get(conflicts::list))
         .route("/v1/rejected", get(rejected::list))
-        .route("/v1/status", get(status::show))
+        .route("/v1/status", get(status::show));
+    if config.metrics.metrics_public {
+        router = router.route("/metrics", get(metrics::show));
+    }
+    router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        // The innermost first: what comes later sees the request earlier.
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(RequestBodyTimeoutLayer::new(config.limits.stall_timeout()))
         .layer(middleware::from_fn(move |request: Request, next: Next| async move {
             tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
                 let reason = "the request took too long; ask for less, or try again";
                 Error::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", reason).into_response()
             })
         }))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
-        .layer(PropagateRequestIdLayer::new(id.clone()))
-        .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
-        .with_state(gateway);
-    Ok((router, database))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), admit))
+        .layer(
+            CompressionLayer::new()
+                .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN).and(is_no_feed)),
+        )
+        .layer(cors(config))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), observe::observe))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(middleware::from_fn(observe::check_id))
+        .with_state(gateway)
+}
+
+/// What those are served who look after the gateway.
+pub fn inner_routes(gateway: Arc<Gateway>) -> Router {
+    inside()
+        .route("/metrics", get(metrics::show))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(gateway)
+}
+
+fn inside() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/health", get(health::ready))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+}
+
+/// Refuses what is too much, and finds out for whom a request is counted. Health is always told.
+async fn admit(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let limits = &gateway.config.limits;
+    let address = client::address(limits, peer.ip(), request.headers());
+    let caller = gateway.auth.caller(request.headers());
+    let client = Client::of(caller.as_ref().ok(), address);
+    let answered = Answered { client: client.clone(), caller: caller.clone().ok() };
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_inside = path.is_some_and(|path| path == "/metrics" || path.starts_with("/health"));
+    let answer = async {
+        limits::check_head(limits, &request)?;
+        if is_inside {
+            return Ok(next.run(request).await);
+        }
+        let asking = gateway.limits.ask(client)?;
+        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(asking.clone());
+        let response = next.run(request).await;
+        Ok(response.map(|body| Body::new(Held::new(body, asking))))
+    };
+    let mut response = answer.await.unwrap_or_else(|error: Error| error.into_response());
+    response.extensions_mut().insert(answered);
+    response
+}
+
+/// What is to arrive at once must not wait in a compressor, nor in a proxy, which it is told by this header.
+fn is_no_feed(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    !headers.contains_key("x-accel-buffering")
+}
+
+fn cors(config: &config::Serve) -> CorsLayer {
+    if config.cors_origins.is_empty() {
+        // Says nothing: a browser lets no other website's scripts read an answer.
+        return CorsLayer::new();
+    }
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::PUT, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::CONTENT_ENCODING,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
+            REQUEST_ID,
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            HeaderName::from_static("godwit-next"),
+            REQUEST_ID,
+        ])
+        .max_age(Duration::from_secs(config.cors_max_age_s));
+    match config.cors_origins.iter().any(|origin| origin == "*") {
+        true => layer.allow_origin(Any),
+        false => layer.allow_origin(config.cors_origins.clone()),
+    }
 }
 
 /// A JSON answer.
@@ -112,9 +241,4 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
         .unwrap_or("a panic without a message");
     tracing::error!(message, "a request panicked");
     Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the gateway failed").into_response()
-}
-
-fn span(request: &Request) -> tracing::Span {
-    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
-    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
 }

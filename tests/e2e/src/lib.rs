@@ -5,7 +5,9 @@
 
 pub mod gateway;
 pub mod peer;
+pub mod process;
 pub mod stack;
 
 pub use gateway::Gateway;
 pub use peer::Peer;
+pub use process::Process;
