@@ -22,6 +22,12 @@ pub enum Command {
     /// Stateless: any number of gateways may stand in front of one database, and each may be killed
     /// at any time. The database must have the extension: create extension godwit.
     Serve(Box<Serve>),
+
+    /// Check a database and say what to do about what is amiss.
+    ///
+    /// Changes nothing. Exit status 0: all is well; 1: something deserves a look; 2: something is wrong,
+    /// or the database can't be reached.
+    Doctor(Box<Doctor>),
 }
 
 /// The database, and how much of it is used.
@@ -49,6 +55,24 @@ pub struct Database {
     /// How long a statement may run in the database, in milliseconds; 0 is for ever.
     #[arg(long, env = "GODWIT_STATEMENT_TIMEOUT_MS", default_value_t = 30_000)]
     pub statement_timeout_ms: u32,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub database: Database,
+
+    #[command(flatten)]
+    pub auth: Auth,
+
+    /// Roles that tokens will name, separated by commas: whether they are there and the login may switch
+    /// to them. The anonymous role is looked at by itself.
+    #[arg(long, env = "GODWIT_DOCTOR_ROLES", value_delimiter = ',')]
+    pub roles: Vec<String>,
+
+    /// Print JSON instead of lines.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -363,7 +387,7 @@ mod tests {
     fn serve(more: &[&str]) -> Result<Box<Serve>, clap::Error> {
         let line = ["godwit", "serve", "--database-url", "postgres://x/y"];
         let cli = Cli::try_parse_from(line.iter().chain(more))?;
-        let Command::Serve(serve) = cli.command;
+        let Command::Serve(serve) = cli.command else { panic!("not serve") };
         Ok(serve)
     }
 

@@ -7,6 +7,7 @@ mod client;
 pub mod config;
 mod conflicts;
 mod database;
+pub mod doctor;
 mod error;
 mod extract;
 mod feed;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use gateway::config::{Cli, Command, LogFormat};
-use gateway::serve;
+use gateway::{doctor, serve};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -15,6 +15,13 @@ async fn main() -> ExitCode {
             match serve::run(*config).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(reason) => failed(&reason, 1),
+            }
+        }
+        Command::Doctor(config) => {
+            log("error", LogFormat::Text);
+            match doctor::run(*config).await {
+                Ok(code) => ExitCode::from(code),
+                Err(reason) => failed(&reason, doctor::FAILED),
             }
         }
     }
