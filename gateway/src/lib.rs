@@ -11,6 +11,7 @@ mod extract;
 mod feed;
 mod health;
 mod page;
+mod peers;
 mod precondition;
 mod records;
 mod rejected;

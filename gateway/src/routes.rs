@@ -17,7 +17,7 @@ use crate::config;
 use crate::database::Database;
 use crate::error::Error;
 use crate::feed::Feed;
-use crate::{changes, conflicts, health, records, rejected, revisions, status, tables};
+use crate::{changes, conflicts, health, peers, records, rejected, revisions, status, tables};
 
 /// What every action has at hand.
 pub struct Gateway {
@@ -55,6 +55,8 @@ pub fn routes(config: config::Serve) -> Result<(Router, Database), String> {
         .route("/v1/changes", get(changes::list))
         .route("/v1/conflicts", get(conflicts::list))
         .route("/v1/rejected", get(rejected::list))
+        .route("/v1/peers", get(peers::list))
+        .route("/v1/peers/{peer}", get(peers::show).put(peers::put).delete(peers::forget))
         .route("/v1/status", get(status::show))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
