@@ -1,8 +1,9 @@
-//! Godwit's gateway as a library: configuration, routes, and serving them. Table of contents.
+//! Godwit's gateway as a library: a client, configuration, routes, and serving them. Table of contents.
 
 mod auth;
 mod body;
 mod changes;
+pub mod client;
 pub mod config;
 mod conflicts;
 mod database;
