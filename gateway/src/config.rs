@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bundle::{Export, Import};
+use crate::replicate::Replicate;
+
 /// Offline-first sync for Postgres tables: the gateway that clients talk to.
 #[derive(Parser, Debug)]
 #[command(name = "godwit", version, about)]
@@ -20,6 +23,21 @@ pub enum Command {
     /// Stateless: any number of gateways may stand in front of one database, and each may be killed
     /// at any time. The database must have the extension: create extension godwit.
     Serve(Box<Serve>),
+
+    /// Bring what one gateway has to another, with its whole history; both ways with --both.
+    ///
+    /// Goes on from the checkpoint that both sides keep, so it can be cut off and run again at any time. Exits
+    /// with 0 when all is done, 1 when it failed, 2 when it was called wrongly, and 3 when all is done and the
+    /// target refused some of it.
+    Replicate(Box<Replicate>),
+
+    /// Write a gateway's revisions to a file, for where there is no network.
+    Export(Box<Export>),
+
+    /// Put a file's revisions to a gateway, once or often: the outcome is the same.
+    ///
+    /// The whole file is checked before anything is put. Exits as replicate does.
+    Import(Box<Import>),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -157,7 +175,7 @@ mod tests {
     #[test]
     fn a_database_is_needed_and_the_rest_has_defaults() {
         let cli = Cli::try_parse_from(["godwit", "serve", "--database-url", "postgres://x/y"]);
-        let Command::Serve(serve) = cli.unwrap().command;
+        let Command::Serve(serve) = cli.unwrap().command else { panic!("another command") };
         assert_eq!(serve.listen.to_string(), "127.0.0.1:8090");
         assert!(serve.request_timeout() > Duration::from_millis(serve.longpoll_timeout_ms_max));
         let bad = ["godwit", "serve", "--database-url", "x", "--pool-size", "0"];

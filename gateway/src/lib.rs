@@ -1,7 +1,8 @@
-//! Godwit's gateway as a library: a client, configuration, routes, and serving them. Table of contents.
+//! Godwit's gateway as a library: a client and its commands, configuration, routes, and serving them. Table of contents.
 
 mod auth;
 mod body;
+pub mod bundle;
 mod changes;
 pub mod client;
 pub mod config;
@@ -12,10 +13,12 @@ mod extract;
 mod feed;
 mod health;
 mod page;
+pub mod peering;
 mod peers;
 mod precondition;
 mod records;
 mod rejected;
+pub mod replicate;
 mod revisions;
 pub mod routes;
 pub mod serve;

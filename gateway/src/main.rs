@@ -2,24 +2,49 @@
 
 use clap::Parser;
 use gateway::config::{Cli, Command, LogFormat};
-use gateway::serve;
+use gateway::peering::Ending;
+use gateway::{bundle, replicate, serve};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+/// All was done that could be, and the target refused some of it.
+const REFUSED: u8 = 3;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { command: Command::Serve(config) } = Cli::parse();
-    let filter = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    match serve::run(*config).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let ended = match Cli::parse().command {
+        Command::Serve(config) => {
+            log("info", config.log_format);
+            serve::run(*config).await.map(|()| Ending::Done)
+        }
+        Command::Replicate(options) => {
+            log("warn", LogFormat::Text);
+            replicate::run(*options).await
+        }
+        Command::Export(options) => {
+            log("warn", LogFormat::Text);
+            bundle::export(*options).await.map(|()| Ending::Done)
+        }
+        Command::Import(options) => {
+            log("warn", LogFormat::Text);
+            bundle::import(*options).await
+        }
+    };
+    match ended {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Refused) => ExitCode::from(REFUSED),
         Err(reason) => {
             eprintln!("godwit: {reason}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn log(usual: &str, format: LogFormat) {
+    let filter = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
     }
 }

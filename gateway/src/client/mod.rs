@@ -50,8 +50,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use answer::{
-    Branch, Branches, Change, Column, Conflict, Holder, Missing, Outcome, OutcomeStatus,
-    Page, Paged, Peer, Put, Rejected, Retried, Status, Table, Version,
+    Branch, Branches, Change, Column, Conflict, Holder, Missing, Outcome, OutcomeStatus, Page,
+    Paged, Peer, Put, Rejected, Retried, Status, Table, Version,
 };
 pub use backoff::Backoff;
 pub use changes::{Changes, Include};

@@ -88,12 +88,7 @@ impl Client {
     }
 
     /// Puts a tombstone on a leaf.
-    pub async fn delete(
-        &self,
-        table: &str,
-        id: &str,
-        revision: &RevisionId,
-    ) -> Result<Put, Error> {
+    pub async fn delete(&self, table: &str, id: &str, revision: &RevisionId) -> Result<Put, Error> {
         let ask = self.ask(Method::DELETE, &["v1", "tables", table, "records", id])?;
         self.answer(ask.query("revision", revision)).await
     }

@@ -80,7 +80,8 @@ impl Client {
             .collect();
         let mut missing: BTreeMap<String, Missing> = BTreeMap::new();
         // An id may be written in escapes of six bytes for one; the revision in quotes.
-        let bytes = |(id, revision): &(&str, &RevisionId)| 6 * id.len() + 32 + revision.token().len();
+        let bytes =
+            |(id, revision): &(&str, &RevisionId)| 6 * id.len() + 32 + revision.token().len();
         let mut waiting = self.chunks(&asked, bytes);
         while let Some(chunk) = waiting.pop() {
             match self.missing_chunk(table, chunk).await {
