@@ -5,6 +5,7 @@
 
 pub mod gateway;
 pub mod peer;
+pub mod site;
 pub mod stack;
 
 pub use gateway::Gateway;
