@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 mod conflicts;
 mod database;
+mod deep;
 mod error;
 mod extract;
 mod feed;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::auth::Caller;
 use crate::body;
 use crate::database::text;
+use crate::deep;
 use crate::error::Error;
 use crate::extract::Path;
 use crate::routes::{self, Gateway};
@@ -46,7 +47,7 @@ pub async fn put(
     let mut places = Vec::new();
     let mut good: Vec<Record> = Vec::new();
     for (place, item) in batch.revisions.iter().enumerate() {
-        match serde_json::from_str::<Record>(item.get()) {
+        match deep::parse::<Record>(item.get().as_bytes()) {
             Ok(record) => {
                 good.push(record);
                 places.push(place);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::seal::{Seal, Sealer};
 use super::{FORMAT, Header, LINE_BYTES_MAX};
+use crate::deep;
 
 pub struct Reader {
     name: String,
@@ -80,7 +81,7 @@ impl Reader {
         self.sealer.line(&line);
         self.sealer.records += 1;
         let number = self.number - 1;
-        let record: Record = serde_json::from_slice(&line)
+        let record: Record = deep::parse(&line)
             .map_err(|error| self.refused(&format!("line {number} is no record: {error}")))?;
         record.check().map_err(|error| self.refused(&format!("line {number}: {error}")))?;
         let known = record
@@ -232,7 +233,8 @@ mod tests {
         assert_eq!(read(&signed, None), Ok(100), "its checksum can be checked by anybody");
         assert!(read(&signed, Some(&other)).unwrap_err().contains("another key"));
         assert!(read(&signed, Some(&short)).unwrap_err().contains("32 bytes"));
-        let unsigned = written(&folder, None);
+        let apart = Folder::new();
+        let unsigned = written(&apart, None);
         assert!(read(&unsigned, Some(&key)).unwrap_err().contains("not signed"));
     }
 }

@@ -205,7 +205,7 @@ fn refusal(status: u16, bytes: &[u8], retry_after: Option<Duration>) -> Refusal 
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| Error::Unreadable(error.to_string()))
+    crate::deep::parse(bytes).map_err(|error| Error::Unreadable(error.to_string()))
 }
 
 #[cfg(test)]

@@ -54,6 +54,26 @@ impl Site {
         Ok(Site { name: name.into(), url, sql, database_url, gateway })
     }
 
+    /// Another site, whose database is a copy of this one's as it is now: a backup that was restored.
+    pub async fn copy(&mut self, name: &str) -> Result<Self, Fault> {
+        self.gateway.kill().await?;
+        let (server, from) = self.database_url.rsplit_once('/').ok_or("no database is named")?;
+        let to = format!("{name}_{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        let database_url = format!("{server}/{to}");
+        let outside = connect(&named("GODWIT_DATABASE_URL")?).await?;
+        // A template has no sessions.
+        let end =
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = $1";
+        outside.query(end, &[&from]).await?;
+        outside.batch_execute(&format!("create database {to} template {from}")).await?;
+        self.sql = connect(&self.database_url).await?;
+        let address = self.url.trim_start_matches("http://").to_owned();
+        (self.gateway, self.url) = serve(&self.database_url, &address).await?;
+        let sql = connect(&database_url).await?;
+        let (gateway, url) = serve(&database_url, "127.0.0.1:0").await?;
+        Ok(Site { name: name.into(), url, sql, database_url, gateway })
+    }
+
     pub async fn session(&self) -> Result<Client, Fault> {
         connect(&self.database_url).await
     }

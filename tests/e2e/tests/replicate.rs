@@ -250,6 +250,58 @@ async fn what_the_target_refuses_is_told_by_the_exit_status() {
     assert_equal(&sites).await;
 }
 
+/// Whichever side is put back to an older state, and under whatever name, nothing is skipped.
+#[tokio::test]
+async fn a_side_that_was_restored_from_a_backup_is_brought_up_again() {
+    let mut sites = sites(["restore_a", "restore_b"]).await;
+    let both = |from: &Site, to: &Site, named: bool| {
+        let mut arguments: Vec<String> =
+            ["replicate", "--from", &from.url, "--to", &to.url, "--both"].map(String::from).into();
+        arguments.extend(["--peer", "link"].map(String::from).into_iter().filter(|_| named));
+        arguments
+    };
+    let run = async |arguments: Vec<String>| {
+        done(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
+    };
+    let write = "insert into cases select 'r' || g, 'x', g from generate_series(1, 50) g
+                     on conflict (id) do update set n = excluded.n + cases.n";
+    for named in [true, false] {
+        sites[0].sql.batch_execute(write).await.unwrap();
+        run(both(&sites[0], &sites[1], named)).await;
+        let old_b = sites[1].copy("restore_old_b").await.unwrap();
+        let old_a = sites[0].copy("restore_old_a").await.unwrap();
+        sites[0].sql.batch_execute(write).await.unwrap();
+        sites[1].sql.batch_execute("delete from cases where n % 2 = 0").await.unwrap();
+        run(both(&sites[0], &sites[1], named)).await;
+        assert_equal(&sites).await;
+        // The target is yesterday's; then the source.
+        run(both(&sites[0], &old_b, named)).await;
+        run(both(&old_a, &sites[1], named)).await;
+        for site in [&old_a, &old_b] {
+            let [there, here] = [site.digest("cases").await, sites[0].digest("cases").await];
+            assert_eq!(there.unwrap(), here.unwrap(), "{} {named}", site.name);
+        }
+    }
+}
+
+/// As deep as a value may be.
+#[tokio::test]
+async fn deep_values_arrive() {
+    let sites = [Site::open("deep_a").await.unwrap(), Site::open("deep_b").await.unwrap()];
+    for site in &sites {
+        site.sql
+            .batch_execute(
+                "create table deep (id int primary key, j jsonb); select godwit.track('deep')",
+            )
+            .await
+            .unwrap();
+    }
+    let fill = "insert into deep select g, (repeat('[', g) || repeat(']', g))::jsonb from generate_series(1, 62) g";
+    sites[0].sql.batch_execute(fill).await.unwrap();
+    done(&["replicate", "--from", &sites[0].url, "--to", &sites[1].url]).await;
+    assert_eq!(sites[1].value("select count(*)::text from deep").await.unwrap(), "62");
+}
+
 #[tokio::test]
 async fn children_whose_parents_come_later_are_no_refusals() {
     let (a, b) = (Site::open("fk_a").await.unwrap(), Site::open("fk_b").await.unwrap());
