@@ -2,7 +2,7 @@
 . "$ROOT/scripts/cluster.sh"
 . "$ROOT/scripts/gateway.sh"
 
-# stack_start NAME: exports GODWIT_URL and GODWIT_DATABASE_URL.
+# stack_start NAME: exports GODWIT_URL, GODWIT_DATABASE_URL and GODWIT_BINARY.
 stack_start() {
     cluster_scratch "$1"
     createdb godwit_test
@@ -11,7 +11,7 @@ stack_start() {
     local address
     address=127.0.0.1:$(free_port)
     gateway_start "$GODWIT_DATABASE_URL" "$address" "$STACK/gateway.log"
-    export GODWIT_DATABASE_URL GODWIT_URL=http://$address
+    export GODWIT_DATABASE_URL GODWIT_URL=http://$address GODWIT_BINARY=$TARGET/release/godwit
 }
 
 # A second gateway, which asks for tokens; its login can do nothing but switch roles. Exports

@@ -75,4 +75,5 @@ mod subtransaction;
 ::pgrx::extension_sql_file!("../sql/conflicts.sql", name = "conflicts", requires = ["records"]);
 ::pgrx::extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["conflicts"]);
 ::pgrx::extension_sql_file!("../sql/maintain.sql", name = "maintain", requires = ["changes"]);
-::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["maintain"]);
+::pgrx::extension_sql_file!("../sql/peers.sql", name = "peers", requires = ["maintain"]);
+::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["peers"]);

@@ -8,11 +8,8 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tower_http::timeout::TimeoutError;
 
+use crate::deep::{self, BRACKETS_DEEP_MAX};
 use crate::error::Error;
-
-/// Brackets around brackets. Values may be nested 64 deep (docs/canonical.md), each level taking two
-/// brackets of JSON, and a batch adds a few; far below where any parser's stack ends.
-const BRACKETS_DEEP_MAX: usize = 160;
 
 /// How much of a body that is too large is read and forgotten, and for how long.
 const SKIPPED_TIMES: usize = 4;
@@ -81,49 +78,23 @@ async fn skip(mut body: Body, bytes_max: usize) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    if depth(bytes) > BRACKETS_DEEP_MAX {
+    if deep::depth(bytes) > BRACKETS_DEEP_MAX {
         return Err(Error::new(
             StatusCode::BAD_REQUEST,
             "too_deep",
             format!("the body nests more than {BRACKETS_DEEP_MAX} brackets"),
         ));
     }
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+    deep::parse(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Error::bad_value(format!("the body: {error}")),
         _ => Error::bad_request(format!("the body is not JSON: {error}")),
     })
-}
-
-/// The deepest nesting of brackets outside strings; what is not JSON may count wrong and then fails
-/// to parse.
-fn depth(bytes: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use revision::Record;
-
-    #[test]
-    fn depth_counts_brackets_outside_strings() {
-        assert_eq!(depth(br#"{"a":["[[[",{"b\"]]":1}]}"#), 3);
-        assert_eq!(depth(&[b'['; 20_000]), 20_000);
-    }
 
     #[test]
     fn every_fault_has_its_name() {

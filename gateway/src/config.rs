@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bundle::{Export, Import};
+use crate::replicate::Replicate;
+
 /// Offline-first sync for Postgres tables: the gateway that clients talk to.
 #[derive(Parser, Debug)]
 #[command(name = "godwit", version, about)]
@@ -28,6 +31,21 @@ pub enum Command {
     /// Changes nothing. Exit status 0: all is well; 1: something deserves a look; 2: something is wrong,
     /// or the database can't be reached.
     Doctor(Box<Doctor>),
+
+    /// Bring what one gateway has to another, with its whole history; both ways with --both.
+    ///
+    /// Goes on from the checkpoint that both sides keep, so it can be cut off and run again at any time. Exits
+    /// with 0 when all is done, 1 when it failed, 2 when it was called wrongly, and 3 when all is done and the
+    /// target refused some of it.
+    Replicate(Box<Replicate>),
+
+    /// Write a gateway's revisions to a file, for where there is no network.
+    Export(Box<Export>),
+
+    /// Put a file's revisions to a gateway, once or often: the outcome is the same.
+    ///
+    /// The whole file is checked before anything is put. Exits as replicate does.
+    Import(Box<Import>),
 }
 
 /// The database, and how much of it is used.

@@ -1,12 +1,14 @@
-//! Godwit's gateway as a library: configuration, routes, and serving them. Table of contents.
+//! Godwit's gateway as a library: a client and its commands, configuration, routes, and serving them. Table of contents.
 
 mod auth;
 mod body;
+pub mod bundle;
 mod changes;
-mod client;
+pub mod client;
 pub mod config;
 mod conflicts;
 mod database;
+mod deep;
 pub mod doctor;
 mod error;
 mod extract;
@@ -22,9 +24,13 @@ mod observe;
 mod openapi;
 mod paced;
 mod page;
+pub mod peering;
+mod peers;
 mod precondition;
 mod records;
 mod rejected;
+mod remote;
+pub mod replicate;
 mod revisions;
 pub mod routes;
 mod sample;

@@ -6,9 +6,9 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::client::Client;
 use crate::config;
 use crate::error::Error;
+use crate::remote::Client;
 
 /// Places that are taken and given back, so many in all and so many for each.
 pub struct Places<K> {

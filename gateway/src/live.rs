@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::changes::{self, Ask, Page};
-use crate::client::Client;
 use crate::error::Error;
 use crate::limits::{Asking, Place};
+use crate::remote::Client;
 use crate::routes::Gateway;
 
 /// How long a feed waits for a database that is away, at first and at most; between them it doubles.

@@ -2,28 +2,46 @@
 
 use clap::Parser;
 use gateway::config::{Cli, Command, LogFormat};
-use gateway::{doctor, serve};
+use gateway::peering::Ending;
+use gateway::{bundle, doctor, replicate, serve};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+/// All was done that could be, and the target refused some of it.
+const REFUSED: u8 = 3;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match Cli::parse().command {
+    let ended = match Cli::parse().command {
         Command::Serve(config) => {
             log("info", config.log_format);
-            match serve::run(*config).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(reason) => failed(&reason, 1),
-            }
+            serve::run(*config).await.map(|()| Ending::Done)
         }
         Command::Doctor(config) => {
             log("error", LogFormat::Text);
-            match doctor::run(*config).await {
+            return match doctor::run(*config).await {
                 Ok(code) => ExitCode::from(code),
                 Err(reason) => failed(&reason, doctor::FAILED),
-            }
+            };
         }
+        Command::Replicate(options) => {
+            log("warn", LogFormat::Text);
+            replicate::run(*options).await
+        }
+        Command::Export(options) => {
+            log("warn", LogFormat::Text);
+            bundle::export(*options).await.map(|()| Ending::Done)
+        }
+        Command::Import(options) => {
+            log("warn", LogFormat::Text);
+            bundle::import(*options).await
+        }
+    };
+    match ended {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Refused) => ExitCode::from(REFUSED),
+        Err(reason) => failed(&reason, 1),
     }
 }
 
@@ -32,8 +50,8 @@ fn failed(reason: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn log(level: &str, format: LogFormat) {
-    let filter = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+fn log(usual: &str, format: LogFormat) {
+    let filter = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tracing::Instrument;
 
 use crate::auth::Caller;
-use crate::client::Client;
+use crate::remote::Client;
 use crate::routes::Gateway;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

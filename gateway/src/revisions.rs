@@ -14,6 +14,7 @@ use utoipa::IntoParams;
 use crate::auth::Caller;
 use crate::body;
 use crate::database::text;
+use crate::deep;
 use crate::error::Error;
 use crate::extract::{Path, Query};
 use crate::routes::{self, Gateway};
@@ -92,7 +93,7 @@ async fn put_each(
     let mut places = Vec::new();
     let mut good: Vec<Record> = Vec::new();
     for (place, item) in items.iter().enumerate() {
-        match serde_json::from_str::<Record>(item.get()) {
+        match deep::parse::<Record>(item.get().as_bytes()) {
             Ok(record) => {
                 good.push(record);
                 places.push(place);

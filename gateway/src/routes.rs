@@ -21,7 +21,6 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::auth::Auth;
-use crate::client::{self, Client, Peer};
 use crate::config;
 use crate::database::Database;
 use crate::error::Error;
@@ -31,8 +30,11 @@ use crate::held::Held;
 use crate::limits::{self, Limits};
 use crate::metrics::{self, Metrics};
 use crate::observe::{self, Answered, REQUEST_ID};
+use crate::remote::{self, Client, Peer};
 use crate::stopping::Stopping;
-use crate::{changes, conflicts, openapi, records, rejected, revisions, snapshot, status, tables};
+use crate::{
+    changes, conflicts, openapi, peers, records, rejected, revisions, snapshot, status, tables,
+};
 
 /// Smaller answers don't get smaller: a packet takes about as much.
 const COMPRESSED_BYTES_MIN: u16 = 1024;
@@ -94,6 +96,8 @@ pub fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/v1/changes", get(changes::list).post(changes::list_by_post))
         .route("/v1/conflicts", get(conflicts::list))
         .route("/v1/rejected", get(rejected::list))
+        .route("/v1/peers", get(peers::list))
+        .route("/v1/peers/{peer}", get(peers::show).put(peers::put).delete(peers::forget))
         .route("/v1/status", get(status::show));
     if config.metrics.metrics_public {
         router = router.route("/metrics", get(metrics::show));
@@ -149,7 +153,7 @@ async fn admit(
     next: Next,
 ) -> Response {
     let limits = &gateway.config.limits;
-    let address = client::address(limits, peer.ip(), request.headers());
+    let address = remote::address(limits, peer.ip(), request.headers());
     let caller = gateway.auth.caller(request.headers());
     let client = Client::of(caller.as_ref().ok(), address);
     let answered = Answered { client: client.clone(), caller: caller.clone().ok() };

@@ -19,7 +19,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::client::{self, Peer};
 use crate::config;
 use crate::database::Fault;
 use crate::held::Held;
@@ -27,6 +26,7 @@ use crate::limits::{Full, Places};
 use crate::login::Login;
 use crate::metrics::Refusal;
 use crate::paced::{Pace, Paced, Turn};
+use crate::remote::{self, Peer};
 use crate::routes::{Gateway, inner_routes, routes};
 use crate::tls::Tls;
 
@@ -215,7 +215,7 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, graceful: &GracefulShu
         let address = peer.ip().to_canonical();
         let limits = &door.gateway.config.limits;
         // Everybody comes from a proxy's address.
-        let key = (!client::is_trusted(limits, address)).then(|| client::counted_as(address));
+        let key = (!remote::is_trusted(limits, address)).then(|| remote::counted_as(address));
         let place = match door.gateway.limits.connections.take(key) {
             Ok(place) => place,
             Err(full) => {

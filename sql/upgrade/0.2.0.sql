@@ -56,7 +56,36 @@ create table godwit.progress (
 comment on table godwit.progress is 'How far godwit.compact and godwit.track_online are.';
 grant select on godwit.progress to public;
 
+create table godwit.peers (
+    peer text primary key check (pg_catalog.octet_length(peer) between 1 and 256 and peer !~ '[[:cntrl:]]'),
+    -- A sequence of this database: up to there the peer has read.
+    pulled bigint check (pulled between 0 and 9007199254740991),
+    -- A sequence of the peer's own: up to there it has brought here what it has.
+    pushed bigint check (pushed between 0 and 9007199254740991),
+    -- Of which database, as that one was, the sequences are: see godwit.current_incarnation.
+    incarnation text check (pg_catalog.octet_length(incarnation) <= 256),
+    software text check (pg_catalog.octet_length(software) <= 256),
+    owner text not null default current_user,
+    first_seen timestamptz not null default pg_catalog.clock_timestamp(),
+    last_seen timestamptz not null default pg_catalog.clock_timestamp()
+);
+comment on table godwit.peers is 'Who syncs with this database, and how far they are; written by godwit.put_peer.';
+
+alter table godwit.peers enable row level security;
+create policy own on godwit.peers using (owner = current_user) with check (owner = current_user);
+-- Who has nothing to sync leaves no peers behind.
+create policy syncing on godwit.peers as restrictive for insert with check (exists (
+    select from godwit.tracked t
+     where pg_catalog.has_table_privilege(t.twin, 'select') or pg_catalog.has_table_privilege(t.relation, 'insert')));
+create policy monitor on godwit.peers for select using (
+    pg_catalog.pg_has_role('pg_monitor', 'usage') or pg_catalog.pg_has_role(
+        (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.peers'::pg_catalog.regclass), 'usage'));
+create policy tidy on godwit.peers for delete using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.peers'::pg_catalog.regclass), 'usage'));
+grant select, insert, update, delete on godwit.peers to public;
+
 select pg_catalog.pg_extension_config_dump('godwit.conflicted', '');
+select pg_catalog.pg_extension_config_dump('godwit.peers', '');
 select pg_catalog.pg_extension_config_dump('godwit.era', '');
 
 -- FUNCTIONS

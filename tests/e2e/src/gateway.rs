@@ -1,10 +1,13 @@
-//! In charge of talking to a gateway: one method an endpoint, and its errors by name.
+//! In charge of talking to a gateway as a test must: wrong requests too, and nothing tried again. Whoever
+//! isn't testing the gateway itself uses `gateway::client`.
 
 use reqwest::{Client, Method, Response};
 use revision::{Record, RevisionId};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+
+pub use ::gateway::client::{Change, Page};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,23 +18,6 @@ pub enum Error {
     Refused { status: u16, name: String, reason: String, winner: Option<String> },
     #[error("the gateway's answer can't be read: {0}")]
     Unreadable(String),
-}
-
-#[derive(Deserialize)]
-pub struct Change {
-    pub sequence: i64,
-    pub table: String,
-    pub id: String,
-    pub revision: RevisionId,
-    #[serde(default)]
-    pub deleted: bool,
-    pub record: Option<Record>,
-}
-
-#[derive(Deserialize)]
-pub struct Page {
-    pub changes: Vec<Change>,
-    pub next: i64,
 }
 
 #[derive(Deserialize, Debug)]

@@ -6,6 +6,7 @@
 pub mod gateway;
 pub mod peer;
 pub mod process;
+pub mod site;
 pub mod stack;
 
 pub use gateway::Gateway;

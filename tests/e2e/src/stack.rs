@@ -15,7 +15,7 @@ use crate::peer::{Peer, Shown};
 /// it should, and a test that counts changes would count too few.
 static ALONE: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
 
-type Fault = Box<dyn std::error::Error + Send + Sync>;
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 pub struct Stack {
     pub gateway: Gateway,
