@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
-use crate::{changes, conflicts, records, rejected, revisions, routes, snapshot, tables};
+use crate::{changes, conflicts, peers, records, rejected, revisions, routes, snapshot, tables};
 
 pub async fn show() -> Response {
     routes::json(StatusCode::OK, &Api::openapi())
@@ -27,7 +27,8 @@ pub async fn show() -> Response {
         health_show, health_live, health_ready, openapi_show, tables_list, tables_show, tables_create, tables_policy, records_list, records_show,
         records_put, records_delete, records_history, records_leaves, records_resolve, records_put_many,
         snapshot_show, revisions_put, revisions_missing, rejected_list, rejected_retry, rejected_discard,
-        conflicts_list, changes_list, changes_list_by_post, status_show,
+        conflicts_list, changes_list, changes_list_by_post, peers_list,
+        peers_show, peers_put, peers_forget, status_show,
     ),
     components(schemas(Refusal)),
     modifiers(&Bearer)
@@ -343,6 +344,28 @@ struct Status {
     incarnation: String,
 }
 
+/// A peer's checkpoint.
+#[derive(ToSchema, Serialize)]
+struct Peer {
+    peer: String,
+    pulled: Option<i64>,
+    pushed: Option<i64>,
+    /// How many sequences `pulled` is behind.
+    behind: Option<i64>,
+    incarnation: Option<String>,
+    software: Option<String>,
+    owner: String,
+    first_seen: String,
+    last_seen: String,
+}
+
+#[derive(ToSchema, Serialize)]
+struct Peers {
+    peers: Vec<Peer>,
+    /// What `after` is to be for the next page.
+    next: Option<String>,
+}
+
 #[derive(ToSchema, Serialize)]
 struct Health {
     status: String,
@@ -490,6 +513,26 @@ fn changes_list() {}
         (Changes = "application/json"), (Event = "text/event-stream"), (String = "application/x-ndjson"))), Refused))]
 #[allow(dead_code)]
 fn changes_list_by_post() {}
+
+#[utoipa::path(get, path = "/v1/peers", tag = "operate", security(("token" = [])), params(peers::Ask),
+    responses((status = 200, body = Peers), Refused))]
+#[allow(dead_code)]
+fn peers_list() {}
+
+#[utoipa::path(get, path = "/v1/peers/{peer}", tag = "operate", security(("token" = [])), params(("peer" = String, Path)),
+    responses((status = 200, body = Peer), Refused))]
+#[allow(dead_code)]
+fn peers_show() {}
+
+#[utoipa::path(put, path = "/v1/peers/{peer}", tag = "operate", security(("token" = [])), params(("peer" = String, Path)),
+    request_body = peers::Entry, responses((status = 204), Refused))]
+#[allow(dead_code)]
+fn peers_put() {}
+
+#[utoipa::path(delete, path = "/v1/peers/{peer}", tag = "operate", security(("token" = [])), params(("peer" = String, Path)),
+    responses((status = 204), Refused))]
+#[allow(dead_code)]
+fn peers_forget() {}
 
 #[utoipa::path(get, path = "/v1/status", tag = "operate", security(("token" = [])),
     responses((status = 200, body = Status), Refused))]

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::body;
@@ -28,7 +29,8 @@ macro_rules! peer_json {
     };
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     after: Option<String>,
@@ -75,9 +77,9 @@ pub async fn show(
 }
 
 /// What a peer says of itself; what it doesn't name stays as it was, and null takes it away.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+pub struct Entry {
     #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pulled: Option<Option<i64>>,
     #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]

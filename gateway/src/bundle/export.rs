@@ -48,7 +48,7 @@ async fn write(options: &Export, from: &Client) -> Result<(), String> {
     let mut since = options.since;
     while since < until {
         let (mut records, next) = pages.read(since, None).await.map_err(told)?;
-        if records.is_empty() {
+        if records.is_empty() && next <= since {
             break;
         }
         let names =

@@ -11,9 +11,14 @@ pub struct Change {
     pub sequence: i64,
     pub table: String,
     pub id: String,
-    pub revision: RevisionId,
+    /// None where the record has left the reader's view.
+    #[serde(default)]
+    pub revision: Option<RevisionId>,
     #[serde(default)]
     pub deleted: bool,
+    /// The record is none of the reader's any more, though nobody deleted it.
+    #[serde(default)]
+    pub left: bool,
     /// The record's winner when the answer was made.
     #[serde(default)]
     pub winner: Option<RevisionId>,

@@ -56,15 +56,19 @@ fn is_too_much(error: &Error) -> bool {
 fn records(page: Page) -> Result<(Vec<Record>, i64), Error> {
     let mut records = Vec::with_capacity(page.changes.len());
     for change in page.changes {
+        // The reader's view says nothing of what is in the history.
+        if change.left {
+            continue;
+        }
         let mut record = change.record.ok_or_else(|| {
             Error::Unreadable(format!("change {} comes without its record", change.sequence))
         })?;
-        if record.revision.as_ref() != Some(&change.revision) {
+        if change.revision.is_none() || record.revision != change.revision {
             let reason = format!("change {} comes with another revision", change.sequence);
             return Err(Error::Unreadable(reason));
         }
         record.table = Some(change.table);
-        record.revisions.get_or_insert_with(|| vec![change.revision]);
+        record.revisions.get_or_insert_with(|| change.revision.into_iter().collect());
         records.push(record);
     }
     Ok((records, page.next))

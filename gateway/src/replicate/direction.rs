@@ -174,7 +174,7 @@ impl<'a> Direction<'a> {
                 return Ok(End::Changed);
             }
             *failures = 0;
-            if records.is_empty() {
+            if records.is_empty() && next <= leg.since {
                 // All up to where the stream was before this was read has been seen.
                 leg.since = leg.since.max(leg.horizon);
                 is_noted = false;
