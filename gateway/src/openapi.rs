@@ -61,7 +61,7 @@ pub struct Refusal {
 }
 
 #[derive(IntoResponses)]
-#[allow(dead_code)] // Described, not made.
+#[allow(dead_code, clippy::enum_variant_names)] // Described, not made; named as the answers are.
 enum Refused {
     /// The request can't be read, or names what can't be.
     #[response(status = 400)]
