@@ -80,6 +80,16 @@ impl Database {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Error> {
+        // On the heap while it runs: else each of those who wait for changes would keep room for it.
+        Box::pin(self.run(caller, sql, parameters)).await
+    }
+
+    async fn run(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Error> {
         let client = self.pool.get().await?;
         let Caller::Role { role, claims } = caller else {
             return Ok(client.query_typed(sql, parameters).await?);

@@ -95,7 +95,7 @@ enum Refused {
     UnsupportedMediaType(Refusal),
     /// The table's own rules refuse it.
     #[response(status = 422)]
-    Refused(Refusal),
+    Unprocessable(Refusal),
     /// The headers are above their bound.
     #[response(status = 431)]
     HeadersTooLarge(Refusal),

@@ -256,7 +256,21 @@ async fn enter(door: &Door, stream: TcpStream, peer: SocketAddr, watcher: Watche
     }
     let turn = Turn::default();
     let stream = Paced::new(stream, door.pace, turn.clone());
-    let Some(tls) = &door.tls else { return serve(door, stream, peer, turn, watcher).await };
+    match &door.tls {
+        None => serve(door, stream, peer, turn, watcher).await,
+        // On the heap, for it is large, and connections in the clear would keep room for it.
+        Some(tls) => Box::pin(shake_hands(door, tls, stream, peer, turn, watcher)).await,
+    }
+}
+
+async fn shake_hands(
+    door: &Door,
+    tls: &Tls,
+    stream: Paced<TcpStream>,
+    peer: SocketAddr,
+    turn: Turn,
+    watcher: Watcher,
+) {
     match tokio::time::timeout(door.handshake, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             // What was read so far was no request's head.
@@ -265,10 +279,10 @@ async fn enter(door: &Door, stream: TcpStream, peer: SocketAddr, watcher: Watche
         }
         failed => {
             door.gateway.metrics.refused(Refusal::Handshake);
-            let error = failed.map_or_else(
-                |_| "it took too long".into(),
-                |outcome| outcome.err().map(|error| error.to_string()).unwrap_or_default(),
-            );
+            let error = match failed {
+                Ok(outcome) => outcome.err().map(|error| error.to_string()).unwrap_or_default(),
+                Err(_) => "it took too long".to_owned(),
+            };
             tracing::debug!(client = %peer.ip(), error, "a TLS handshake failed");
         }
     }
