@@ -154,7 +154,9 @@ async fn follow(
         let page: Page = gateway.get(&path).await.unwrap();
         since = page.next;
         let empty = page.changes.is_empty();
-        seen.extend(page.changes.iter().map(|c| format!("{} {}", c.id, c.revision)));
+        seen.extend(
+            page.changes.iter().map(|c| format!("{} {}", c.id, c.revision.as_ref().unwrap())),
+        );
         if last && empty {
             return seen;
         }

@@ -273,7 +273,7 @@ impl Reader {
             sequence: change.sequence,
             table: change.table,
             id: change.id,
-            revision: change.revision.to_string(),
+            revision: change.revision.map_or_else(String::new, |revision| revision.to_string()),
             deleted: change.deleted,
             record: change.record,
         };
