@@ -3,7 +3,9 @@
 
 use godwit_e2e::Gateway;
 use godwit_e2e::gateway;
+use reqwest::Method;
 use revision::{Record, RevisionId};
+use serde::Deserialize;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -24,6 +26,14 @@ pub enum Source {
     Sql { isolation: &'static str, calls: usize },
     /// `GET /v1/changes` with this feed.
     Http { feed: &'static str },
+    /// The same, held open for up to so many pages.
+    Live { feed: Feed, pages: u64 },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    Ndjson,
+    Sse,
 }
 
 #[derive(Clone, Copy)]
@@ -50,7 +60,7 @@ const fn style(name: &'static str, source: Source, page: (u64, u64)) -> Style {
     Style { name, source, page, tables: &[], records: false, replica: false, late_percent: 0 }
 }
 
-pub const STYLES: [Style; 14] = [
+pub const STYLES: [Style; 17] = [
     style("read committed, pages of 1000", SQL, (1000, 1000)),
     style("read committed, small pages", SQL, (1, 60)),
     style("repeatable read, pages of 100", REPEATABLE, (100, 100)),
@@ -73,6 +83,17 @@ pub const STYLES: [Style; 14] = [
         tables: &["bulk", "cases"],
         ..style("gateway, longpoll of two", LONGPOLL, (1000, 1000))
     },
+    style("gateway, ndjson", Source::Live { feed: Feed::Ndjson, pages: 40 }, (1, 1000)),
+    Style {
+        tables: &["hot", "cases"],
+        records: true,
+        ..style(
+            "gateway, ndjson of two with records",
+            Source::Live { feed: Feed::Ndjson, pages: 400 },
+            (200, 200),
+        )
+    },
+    style("gateway, server-sent events", Source::Live { feed: Feed::Sse, pages: 40 }, (1, 300)),
     Style { replica: true, ..style("on a replica", SQL, (300, 300)) },
     Style { replica: true, ..style("on a replica, repeatable read", REPEATABLE, (1, 200)) },
     Style { late_percent: 50, ..style("late, from the beginning", SQL, (2000, 2000)) },
@@ -103,6 +124,27 @@ struct Change {
     revision: String,
     deleted: bool,
     record: Option<Record>,
+}
+
+/// A line of a feed.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Change(Box<gateway::Change>),
+    Next { next: i64 },
+}
+
+impl Change {
+    fn of(change: gateway::Change) -> Change {
+        Change {
+            sequence: change.sequence,
+            table: change.table,
+            id: change.id,
+            revision: change.revision.map_or_else(String::new, |revision| revision.to_string()),
+            deleted: change.deleted,
+            record: change.record,
+        }
+    }
 }
 
 struct Page {
@@ -139,6 +181,7 @@ pub async fn follow(
         let answer = match reader.style.source {
             Source::Sql { isolation, calls } => reader.sql(&mut client, isolation, calls).await,
             Source::Http { feed } => reader.http(&gateway, feed).await,
+            Source::Live { feed, pages } => reader.live(&gateway, feed, pages).await,
         };
         match answer {
             Some(0) if last => return,
@@ -269,19 +312,93 @@ impl Reader {
                 return None;
             }
         };
-        let change = |change: gateway::Change| Change {
-            sequence: change.sequence,
-            table: change.table,
-            id: change.id,
-            revision: change.revision.map_or_else(String::new, |revision| revision.to_string()),
-            deleted: change.deleted,
-            record: change.record,
-        };
         let page =
-            Page { changes: page.changes.into_iter().map(change).collect(), next: page.next };
+            Page { changes: page.changes.into_iter().map(Change::of).collect(), next: page.next };
         let count = page.changes.len();
         self.take(page);
         Some(count)
+    }
+
+    /// One feed, until it breaks, until it has brought so many pages, or until it has nothing more.
+    async fn live(&mut self, gateway: &Gateway, feed: Feed, pages: u64) -> Option<usize> {
+        let include = if self.style.records { "records" } else { "none" };
+        let name = if feed == Feed::Sse { "sse" } else { "ndjson" };
+        let max = self.max();
+        let mut path =
+            format!("/v1/changes?limit={max}&include={include}&feed={name}&heartbeat_ms=500");
+        if !self.style.tables.is_empty() {
+            path += &format!("&tables={}", self.style.tables.join(","));
+        }
+        let since = self.since.to_string();
+        let resumed = [("last-event-id", since.as_str())];
+        let headers: &[_] = if feed == Feed::Sse { &resumed } else { &[] };
+        if feed == Feed::Ndjson {
+            path += &format!("&since={since}");
+        }
+        let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
+        let opened = tokio::time::timeout(limit, gateway.send(Method::GET, &path, headers, None));
+        let mut response = match opened.await {
+            Ok(Ok(response)) if response.status() == 200 => response,
+            Ok(Ok(response)) if response.status() == 503 => return None,
+            Ok(Ok(response)) => {
+                self.fault(&format!("the feed is answered with {}", response.status()));
+                return None;
+            }
+            Ok(Err(error)) => {
+                self.fault(&error.to_string());
+                return None;
+            }
+            Err(_) => {
+                self.fault("no feed for a minute");
+                return None;
+            }
+        };
+        let mut changes = Vec::new();
+        let (mut buffer, mut count, mut left) = (Vec::new(), 0, pages);
+        loop {
+            let chunk = match tokio::time::timeout(limit, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(_) => {
+                    // Each event's id is a place to go on from, in the middle of a page too.
+                    if let (Feed::Sse, Some(next)) =
+                        (feed, changes.last().map(|last: &Change| last.sequence))
+                    {
+                        self.take(Page { changes, next });
+                    }
+                    return None;
+                }
+                Err(_) => {
+                    self.fault("a feed was silent for a minute");
+                    return None;
+                }
+            };
+            buffer.extend_from_slice(&chunk);
+            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let line = match feed {
+                    Feed::Ndjson => Some(line.as_slice()),
+                    Feed::Sse => line.strip_prefix(b"data: "),
+                };
+                let Some(line) = line else { continue };
+                match serde_json::from_slice::<Line>(line) {
+                    Ok(Line::Change(change)) => changes.push(Change::of(*change)),
+                    Ok(Line::Next { next }) => {
+                        let is_empty = changes.is_empty();
+                        count += changes.len();
+                        self.take(Page { changes: std::mem::take(&mut changes), next });
+                        left = left.saturating_sub(1);
+                        if is_empty || left == 0 {
+                            return Some(if is_empty { 0 } else { count });
+                        }
+                    }
+                    Err(error) => {
+                        let line = String::from_utf8_lossy(line);
+                        self.fault(&format!("{error}: {line}"));
+                        return None;
+                    }
+                }
+            }
+        }
     }
 
     fn max(&mut self) -> u64 {
