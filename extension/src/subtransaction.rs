@@ -32,7 +32,8 @@ impl Failure {
     }
 }
 
-/// Runs `work` in a subtransaction: released when it ends well, rolled back when it fails.
+/// Runs `work` in a subtransaction: released when it ends well, rolled back when it fails. What Postgres allocates
+/// meanwhile is freed after it, or a batch whose every record is refused would hold it all until its end.
 pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     // SAFETY: this is what plpgsql does for a block with EXCEPTION: memory context and resource
     // owner are put back after either end.
@@ -40,7 +41,14 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::MemoryContextSwitchTo(context);
+        let scratch = pg_sys::AllocSetContextCreateExtended(
+            context,
+            c"godwit attempt".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        pg_sys::MemoryContextSwitchTo(scratch);
         let outcome = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
             .catch_others(|caught| {
                 let report = match &caught {
@@ -63,6 +71,7 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
         pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::MemoryContextDelete(scratch);
         pg_sys::CurrentResourceOwner = owner;
         outcome
     }
