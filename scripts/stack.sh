@@ -54,3 +54,21 @@ cluster_scratch() {
     # Test data needs no disk; crash tests run with a cluster of their own.
     cluster_start "$STACK" "$(free_port)" -c fsync=off -c max_prepared_transactions=10 "$@"
 }
+
+# cluster_with_feature NAME FEATURE: clusters from here on are of a copy of the server's programs with an extension in
+# it that is built with the feature. Sets PG_BIN and PG_CONFIG.
+cluster_with_feature() {
+    local name=$1 feature=$2 copy library share
+    say "building the extension with $feature"
+    cargo build --release --quiet -p godwit --no-default-features --features "pg$PG_MAJOR,$feature" \
+        || die "the extension could not be built: see the lines above."
+    copy=$(cluster_folder "$LOCAL/scratch/$name-postgres")
+    rm -rf "${copy:?}"/*
+    library=$("$PG_CONFIG" --pkglibdir)
+    share=$("$PG_CONFIG" --sharedir)
+    # Under the same paths: the programs find each other and their files relative to themselves.
+    tar -C / -c "${PG_BIN#/}" "${library#/}" "${share#/}" | tar -C "$copy" -x
+    install -m 755 "$TARGET/release/libgodwit.so" "$copy$library/godwit.so"
+    PG_BIN=$copy$PG_BIN
+    PG_CONFIG=$PG_BIN/pg_config
+}

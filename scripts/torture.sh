@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # `make torture SECONDS=3600`: the change stream under writers of every kind, kill -9 and promotion.
 #
-#   torture.sh [SECONDS] [--broken] [--seed N] [--writers N] [--rows N]
+#   torture.sh [SECONDS] [--broken | --slow] [--seed N] [--writers N] [--rows N]
 #
 # With --broken the extension is built without the stream's guard, into a Postgres of its own, and the
-# test must fail: readers then skip changes.
+# test must fail: readers then skip changes. With --slow it is built so that a writer dawdles between
+# reading the sequence and taking its lock, and the test must pass.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
@@ -12,7 +13,7 @@ find_postgres || die "no Postgres server found: run make setup."
 . "$here/stack.sh"
 
 seconds=60
-broken=
+feature=
 name=torture
 options=()
 if [[ ${1:-} =~ ^[0-9]+$ ]]; then
@@ -21,37 +22,20 @@ if [[ ${1:-} =~ ^[0-9]+$ ]]; then
 fi
 while [ $# -gt 0 ]; do
     case $1 in
-        --broken) broken=yes name=torture-broken ;;
+        --broken | --slow) feature=${1#--}-guard name=torture-${1#--} ;;
         --seed | --writers | --rows)
             options+=("$1" "${2:?$1 takes a number}")
             shift
             ;;
-        *) die "torture.sh [SECONDS] [--broken] [--seed N] [--writers N] [--rows N]" ;;
+        *) die "torture.sh [SECONDS] [--broken | --slow] [--seed N] [--writers N] [--rows N]" ;;
     esac
     shift
 done
 
-# A copy of the server's programs with the guardless library in it; sets PG_BIN.
-break_guard() {
-    local copy library share
-    say "building the extension without the guard"
-    cargo build --release --quiet -p godwit --no-default-features --features "pg$PG_MAJOR,broken-guard" \
-        || die "the extension could not be built: see the lines above."
-    copy=$(cluster_folder "$LOCAL/scratch/$name-postgres")
-    rm -rf "${copy:?}"/*
-    library=$("$PG_CONFIG" --pkglibdir)
-    share=$("$PG_CONFIG" --sharedir)
-    # Under the same paths: the programs find each other and their files relative to themselves.
-    tar -C / -c "${PG_BIN#/}" "${library#/}" "${share#/}" | tar -C "$copy" -x
-    install -m 755 "$TARGET/release/libgodwit.so" "$copy$library/godwit.so"
-    PG_BIN=$copy$PG_BIN
-    PG_CONFIG=$PG_BIN/pg_config
-}
-
 cd "$ROOT"
 [ -x "$TARGET/release/godwit" ] || die "the gateway is not built: run make install."
 cargo build --release --quiet -p godwit-torture
-[ -z "$broken" ] || break_guard
+[ -z "$feature" ] || cluster_with_feature "$name" "$feature"
 
 export TORTURE_OPTIONS="-c fsync=on -c max_prepared_transactions=64 -c max_connections=100 -c deadlock_timeout=100ms
     -c wal_keep_size=256MB -c wal_writer_delay=10s -c shared_buffers=64MB -c hot_standby=on"
@@ -79,7 +63,7 @@ export GODWIT_URL=http://$address
 log=$STACK/torture.log
 code=0
 "$TARGET/release/godwit-torture" --seconds "$seconds" "${options[@]}" | tee "$log" || code=$?
-if [ -z "$broken" ]; then
+if [ "$feature" != broken-guard ]; then
     exit "$code"
 fi
 [ "$code" = 1 ] && grep -q '^torture: .* [1-9][0-9]* skipped' "$log" \

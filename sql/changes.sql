@@ -18,7 +18,8 @@ begin
 end
 $$;
 
--- Bodies are text: who sends them on needs no jsonb in between.
+-- Bodies are text: who sends them on needs no jsonb in between. Where nothing is found there is one row that
+-- says where to go on from, with nulls beside.
 create function godwit._changes_as_text(
     since bigint,
     tables text[],
@@ -53,6 +54,7 @@ create function godwit.changes(
     select c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record::jsonb, c.next, c.leaves::jsonb,
            c.has_left
       from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) c
+     where c.seq is not null
 $$;
 comment on function godwit.changes is
     'Changes above a sequence, in order; ask again from "next". Never skips a committed change.';

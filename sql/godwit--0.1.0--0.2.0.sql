@@ -1704,6 +1704,7 @@ create or replace function godwit.changes(
     select c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record::jsonb, c.next, c.leaves::jsonb,
            c.has_left
       from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) c
+     where c.seq is not null
 $$;
 
 comment on function godwit.changes is

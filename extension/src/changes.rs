@@ -56,6 +56,10 @@ struct Change {
     has_left: bool,
 }
 
+/// A row for each change; where there is none, one row that says nothing but where to ask from next.
+///
+/// A reader that is shown nothing may go on from there and from nowhere else: horizons are taken one after the
+/// other, and a later one may be lower (`sequence.rs`), so an empty page says nothing about another's reach.
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
 fn _changes(
@@ -69,16 +73,16 @@ fn _changes(
 ) -> TableIterator<
     'static,
     (
-        name!(seq, i64),
-        name!(table_name, String),
-        name!(id, String),
+        name!(seq, Option<i64>),
+        name!(table_name, Option<String>),
+        name!(id, Option<String>),
         name!(revision, Option<String>),
-        name!(deleted, bool),
+        name!(deleted, Option<bool>),
         name!(winner, Option<String>),
         name!(record, Option<String>),
         name!(next, i64),
         name!(leaves, Option<String>),
-        name!(has_left, bool),
+        name!(has_left, Option<bool>),
     ),
 > {
     let (since, max) = (need(since, "since"), need(max, "max"));
@@ -103,17 +107,22 @@ fn _changes(
         .collect();
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let horizon = sequence::horizon();
-    if shapes.is_empty() || horizon <= since {
-        return TableIterator::new(Vec::new());
+    let (changes, next) = match shapes.is_empty() || horizon <= since {
+        true => (Vec::new(), horizon.max(since)),
+        false => page(&shapes, &ask, since, horizon),
+    };
+    if changes.is_empty() {
+        sequence::on_disk(next);
+        let nothing = (None, None, None, None, None, None, None, next, None, None);
+        return TableIterator::once(nothing);
     }
-    let (changes, next) = page(&shapes, &ask, since, horizon);
-    if !changes.is_empty() {
-        sequence::flush();
-    }
+    sequence::flush();
     let rows: Vec<_> = changes
         .into_iter()
         .map(|c| {
             let Change { seq, table, id, revision, deleted, winner, record, leaves, has_left } = c;
+            let (seq, table, id) = (Some(seq), Some(table), Some(id));
+            let (deleted, has_left) = (Some(deleted), Some(has_left));
             (seq, table, id, revision, deleted, winner, record, next, leaves, has_left)
         })
         .collect();

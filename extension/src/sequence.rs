@@ -12,6 +12,11 @@
 //! - a prepared transaction keeps its locks without a backend;
 //! - a savepoint that is rolled back takes its lock with it, and the next number locks again.
 //!
+//! **A later horizon may be lower.** Each is true for good: all up to it has ended. But a writer that has read L
+//! before one and locks after it brings the next back to L. So a page of changes and the place to go on from
+//! come from one horizon: whoever looked up to the lower one and went on from the higher would skip what has
+//! committed between the two.
+//!
 //! A hot standby sees no locks. There a reader goes as far as the primary has written that its own
 //! readers may go: that stands in the WAL behind the commits it covers (`published.rs`).
 
@@ -61,6 +66,10 @@ fn _next_sequence() -> i64 {
     if !cfg!(feature = "broken-guard") && !LOCK.get().is_some_and(is_held) {
         published::by_writer(owner);
         let key = LOCK_SPACE | last_value(sequence, owner);
+        if cfg!(feature = "slow-guard") {
+            // SAFETY: sleeps, for up to 8 ms.
+            unsafe { pg_sys::pg_usleep((pg_sys::GetCurrentTimestamp() & 0x1fff) as _) };
+        }
         let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
         // SAFETY: a lock of the transaction, which its end releases.
         unsafe { pg_sys::LockAcquire(&tag(key), mode, false, false) };
@@ -214,11 +223,16 @@ fn _last_sequence() -> i64 {
 fn _horizon() -> i64 {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let horizon = horizon();
+    on_disk(horizon);
+    horizon
+}
+
+/// Sees to it that what is up to a horizon is on disk.
+pub fn on_disk(horizon: i64) {
     if horizon != ON_DISK.get() {
         flush();
         ON_DISK.set(horizon);
     }
-    horizon
 }
 
 /// Waits until everything that a snapshot taken before can have seen is on disk: with

@@ -16,6 +16,7 @@ use crate::body;
 use crate::database::{int8, raw, text, texts};
 use crate::error::Error;
 use crate::extract::Query;
+use crate::feed::TICK;
 use crate::filter;
 use crate::limits::Asking;
 use crate::live::{self, Format};
@@ -277,8 +278,13 @@ async fn poll(gateway: &Gateway, ask: &Ask, since: i64, wait: u64) -> Result<Arc
                 () = stopped => false,
             }
         };
-        if !tokio::time::timeout_at(end, tick).await.unwrap_or(false) {
-            return Ok(page);
+        // What was seen to have come and is not on the page yet comes without another sign.
+        let until =
+            if gateway.feed.is_ahead_of(&page) { end.min(Instant::now() + TICK) } else { end };
+        match tokio::time::timeout_at(until, tick).await {
+            Ok(true) => {}
+            Err(_) if Instant::now() < end => {}
+            _ => return Ok(page),
         }
         page = gateway.feed.page(gateway, ask, page.next).await?;
     }
@@ -351,12 +357,8 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         Style::Revisions => "revisions",
         Style::Leaves => "leaves",
     };
-    // Where nothing is shown the reader goes on from what was settled before the look.
-    let sql = "select h.horizon, c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record, c.next,
-                      c.leaves, c.has_left
-                 from (select godwit.last_sequence() as horizon offset 0) h
-                 left join lateral godwit._changes_as_text(case when h.horizon is not null then $1 end, $2, $3::int8::int4, $4,
-                                                          $5, $6, $7::text::jsonb) c on true";
+    let sql = "select c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record, c.next, c.leaves, c.has_left
+                 from godwit._changes_as_text($1, $2, $3::int8::int4, $4, $5, $6, $7::text::jsonb) c";
     let parameters = [
         int8(&since),
         texts(&ask.tables),
@@ -370,22 +372,21 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
     let mut changes = Vec::with_capacity(rows.len());
     let mut next = since;
     for row in &rows {
-        let Some(sequence) = row.try_get::<_, Option<i64>>(1)? else {
-            next = since.max(row.try_get(0)?);
-            continue;
-        };
+        next = row.try_get(7)?;
+        // A row without a change says where to go on from, and nothing else may be taken for that: another look
+        // at the sequence may have reached further than this page.
+        let Some(sequence) = row.try_get(0)? else { continue };
         let change = Change {
             sequence,
-            table: row.try_get(2)?,
-            id: row.try_get(3)?,
-            revision: row.try_get(4)?,
-            deleted: row.try_get(5)?,
-            left: row.try_get(10)?,
-            winner: row.try_get(6)?,
-            record: row.try_get::<_, Option<String>>(7)?.map(raw).transpose()?,
-            leaves: row.try_get::<_, Option<String>>(9)?.map(raw).transpose()?,
+            table: row.try_get(1)?,
+            id: row.try_get(2)?,
+            revision: row.try_get(3)?,
+            deleted: row.try_get(4)?,
+            left: row.try_get(9)?,
+            winner: row.try_get(5)?,
+            record: row.try_get::<_, Option<String>>(6)?.map(raw).transpose()?,
+            leaves: row.try_get::<_, Option<String>>(8)?.map(raw).transpose()?,
         };
-        next = row.try_get(8)?;
         let written = serde_json::to_vec(&change).map_err(|error| {
             tracing::error!(%error, "a change can't be written");
             Error::unavailable("the answer can't be written")

@@ -15,7 +15,7 @@ use crate::routes::Gateway;
 
 /// How often the sequence is looked at while somebody waits. Forty statements of 0.2 ms a second are not seen in
 /// any profile of the database, and no writer waits for them, as it would for the lock that NOTIFY takes at its commit.
-const TICK: Duration = Duration::from_millis(25);
+pub const TICK: Duration = Duration::from_millis(25);
 /// The same after a failure, so that a database that comes up is not hammered.
 const TICK_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -63,6 +63,12 @@ impl Feed {
         receiver
     }
 
+    /// Whether the sequence was seen further on than this page reached: a later look may reach less far, while a
+    /// transaction that began before writes. What lies between comes without the sequence moving again.
+    pub fn is_ahead_of(&self, page: &Page) -> bool {
+        !page.is_full && page.next < *self.sequence.borrow()
+    }
+
     /// A page for one of many that were woken at once: the first reads it.
     pub async fn page(&self, gateway: &Gateway, ask: &Ask, since: i64) -> Result<Arc<Page>, Error> {
         let tick = *self.sequence.borrow();
@@ -75,8 +81,9 @@ impl Feed {
         };
         let read = || async { changes::read(gateway, ask, since).await.map(Arc::new) };
         let page = cell.get_or_init(read).await.clone();
-        // What failed is tried again, and what many have taken is not kept for none.
-        if page.is_err() || Arc::strong_count(&cell) <= 2 {
+        // What failed or fell short is tried again, and what many have taken is not kept for none.
+        let is_good = page.as_ref().is_ok_and(|page| !self.is_ahead_of(page));
+        if !is_good || Arc::strong_count(&cell) <= 2 {
             let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
             let key = (ask.clone(), since);
             if pages.pages.get(&key).is_some_and(|kept| Arc::ptr_eq(kept, &cell)) {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::changes::{self, Ask, Page};
 use crate::error::Error;
+use crate::feed::TICK;
 use crate::limits::{Asking, Place};
 use crate::remote::Client;
 use crate::routes::Gateway;
@@ -142,7 +143,10 @@ impl Listener {
             match self.gateway.feed.page(&self.gateway, &self.ask, self.since).await {
                 Ok(page) if page.changes.is_empty() => {
                     self.since = page.next;
-                    self.is_behind = false;
+                    self.is_behind = self.gateway.feed.is_ahead_of(&page);
+                    if self.is_behind {
+                        tokio::time::sleep(TICK).await;
+                    }
                 }
                 Ok(page) => return Some((Ok(self.advance(&page)), self)),
                 // The database is away: what has come up is read when it is back.
@@ -171,7 +175,7 @@ impl Listener {
 
     fn advance(&mut self, page: &Page) -> Bytes {
         self.since = page.next;
-        self.is_behind = page.is_full;
+        self.is_behind = page.is_full || self.gateway.feed.is_ahead_of(page);
         page.sent_as(self.format)
     }
 

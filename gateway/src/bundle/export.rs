@@ -3,6 +3,7 @@
 use revision::{Record, RevisionId};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::writer::Writer;
 use super::{Export, FORMAT, Header};
@@ -10,6 +11,10 @@ use crate::client::Client;
 use crate::peering::pages::Pages;
 use crate::peering::stop::Stop;
 use crate::peering::{ancestry, endpoint, tables};
+
+/// How long a page is waited for that a transaction holds back: below the minute after which proxies commonly
+/// give up.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// Names of revisions that are in the file already, 16 bytes each: a million take about 32 MB.
 type Written = HashSet<[u8; 16]>;
@@ -30,6 +35,7 @@ async fn write(options: &Export, from: &Client) -> Result<(), String> {
     let tables = tables::chosen(from, &options.tables).await?;
     let status = from.status().await.map_err(told)?;
     let until = status.horizon.unwrap_or(0).max(options.since);
+    let is_any = !tables.is_empty();
     let mut pages = Pages::new(
         from.clone(),
         tables.iter().map(|table| table.name.clone()).collect(),
@@ -46,11 +52,11 @@ async fn write(options: &Export, from: &Client) -> Result<(), String> {
     let mut writer = Writer::create(&options.file, options.key_file.as_deref(), &header)?;
     let mut written = Written::new();
     let mut since = options.since;
-    while since < until {
-        let (mut records, next) = pages.read(since, None).await.map_err(told)?;
-        if records.is_empty() && next <= since {
-            break;
-        }
+    // A page may reach less far than the stream had come, while a transaction that had begun by then writes.
+    let mut wait = None;
+    while since < until && is_any {
+        let (mut records, next) = pages.read(since, wait).await.map_err(told)?;
+        wait = (records.is_empty() && next <= since).then_some(WAIT);
         let names =
             records.iter().filter_map(|record| Some(name(record, record.revision.as_ref()?)));
         written.extend(names);

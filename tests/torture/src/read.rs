@@ -60,7 +60,7 @@ const fn style(name: &'static str, source: Source, page: (u64, u64)) -> Style {
     Style { name, source, page, tables: &[], records: false, replica: false, late_percent: 0 }
 }
 
-pub const STYLES: [Style; 17] = [
+pub const STYLES: [Style; 19] = [
     style("read committed, pages of 1000", SQL, (1000, 1000)),
     style("read committed, small pages", SQL, (1, 60)),
     style("repeatable read, pages of 100", REPEATABLE, (100, 100)),
@@ -94,6 +94,16 @@ pub const STYLES: [Style; 17] = [
         )
     },
     style("gateway, server-sent events", Source::Live { feed: Feed::Sse, pages: 40 }, (1, 300)),
+    // Of a table with few changes most pages are empty, and their readers go on from what an empty one says.
+    Style { tables: &["marks"], ..style("gateway, normal of one", NORMAL, (1000, 1000)) },
+    Style {
+        tables: &["marks"],
+        ..style(
+            "gateway, ndjson of one",
+            Source::Live { feed: Feed::Ndjson, pages: 400 },
+            (1000, 1000),
+        )
+    },
     Style { replica: true, ..style("on a replica", SQL, (300, 300)) },
     Style { replica: true, ..style("on a replica, repeatable read", REPEATABLE, (1, 200)) },
     Style { late_percent: 50, ..style("late, from the beginning", SQL, (2000, 2000)) },
