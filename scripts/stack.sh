@@ -2,6 +2,9 @@
 . "$ROOT/scripts/cluster.sh"
 . "$ROOT/scripts/gateway.sh"
 
+# Test data needs no disk; what is to outlive the machine is tested with options of its own.
+SCRATCH_OPTIONS="-c fsync=off -c max_prepared_transactions=10"
+
 # stack_start NAME: exports GODWIT_URL, GODWIT_DATABASE_URL and GODWIT_BINARY.
 stack_start() {
     cluster_scratch "$1"
@@ -51,8 +54,8 @@ cluster_scratch() {
     trap 'gateway_stop; cluster_stop "$STACK"' EXIT
     trap 'exit 130' INT TERM
     cluster_init "$STACK"
-    # Test data needs no disk; crash tests run with a cluster of their own.
-    cluster_start "$STACK" "$(free_port)" -c fsync=off -c max_prepared_transactions=10 "$@"
+    # shellcheck disable=SC2086
+    cluster_start "$STACK" "$(free_port)" $SCRATCH_OPTIONS "$@"
 }
 
 # cluster_with_feature NAME FEATURE: clusters from here on are of a copy of the server's programs with an extension in

@@ -103,6 +103,7 @@ run_e2e() {
     . "$here/stack.sh"
     stack_start e2e || return 1
     stack_start_guarded || return 1
+    export GODWIT_SERVER=$here/test_server.sh GODWIT_CLUSTER=$STACK SERVER_OPTIONS=$SCRATCH_OPTIONS
     cargo test -p godwit-e2e ${E2E:-}
 }
 # Writers dawdle where the stream's guard is thinnest: a mistake that takes a loaded machine and luck shows at once.

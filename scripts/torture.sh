@@ -37,10 +37,10 @@ cd "$ROOT"
 cargo build --release --quiet -p godwit-torture
 [ -z "$feature" ] || cluster_with_feature "$name" "$feature"
 
-export TORTURE_OPTIONS="-c fsync=on -c max_prepared_transactions=64 -c max_connections=100 -c deadlock_timeout=100ms
+export SERVER_OPTIONS="-c fsync=on -c max_prepared_transactions=64 -c max_connections=100 -c deadlock_timeout=100ms
     -c wal_keep_size=256MB -c wal_writer_delay=10s -c shared_buffers=64MB -c hot_standby=on"
 # shellcheck disable=SC2086
-cluster_scratch "$name" $TORTURE_OPTIONS
+cluster_scratch "$name" $SERVER_OPTIONS
 REPLICA=$(cluster_folder "$LOCAL/scratch/$name-replica")
 cluster_stop "$REPLICA"
 rm -rf "${REPLICA:?}"/*
@@ -55,7 +55,7 @@ GODWIT_DATABASE_URL="${GODWIT_TORTURE_URL_A/:$PGPORT\//:$PGPORT,127.0.0.1:$repli
 export GODWIT_DATABASE_URL GODWIT_TORTURE_URL_A GODWIT_TORTURE_URL_B
 export GODWIT_TORTURE_FOLDER_A=$STACK GODWIT_TORTURE_PORT_A=$PGPORT
 export GODWIT_TORTURE_FOLDER_B=$REPLICA GODWIT_TORTURE_PORT_B=$replica_port
-export GODWIT_TORTURE_SERVER=$here/torture_server.sh
+export GODWIT_TORTURE_SERVER=$here/test_server.sh
 address=127.0.0.1:$(free_port)
 gateway_start "$GODWIT_DATABASE_URL" "$address" "$STACK/gateway.log"
 export GODWIT_URL=http://$address

@@ -37,15 +37,6 @@ impl OnConflict {
     }
 }
 
-/// What it is when a new record comes that is there already, just as it was sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Again {
-    /// One put makes a record, and the second is told so.
-    IsConflict,
-    /// A batch whose answer was lost is sent again.
-    IsKnown,
-}
-
 /// What a put has come to.
 pub struct Put {
     pub revision: RevisionId,
@@ -62,7 +53,7 @@ fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
     let record = read_record(&shape, record.read().or_report()).or_report();
     let id = record.id.clone();
     let _settings = shape.settings();
-    let Put { revision, deleted, .. } = checked(&shape, record, mode, Again::IsConflict);
+    let Put { revision, deleted, .. } = checked(&shape, record, mode);
     let mut answer = serde_json::json!({
         "id": id, "table": shape.wire_name, "revision": revision.to_string(),
     });
@@ -73,7 +64,7 @@ fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
 }
 
 /// One put with the rights that it takes.
-pub fn checked(shape: &Shape, record: Record, mode: OnConflict, again: Again) -> Put {
+pub fn checked(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     let right = match (record.deleted, &record.revision) {
         (true, _) => Right::Delete,
         (false, None) => Right::Insert,
@@ -84,9 +75,7 @@ pub fn checked(shape: &Shape, record: Record, mode: OnConflict, again: Again) ->
         policy::refused(shape, &record.id).report()
     }
     let id = record.id.clone();
-    about::record(shape, &id, || {
-        role::as_owner(shape.owner, || put(shape, record.clone(), mode, again))
-    })
+    about::record(shape, &id, || role::as_owner(shape.owner, || put(shape, record.clone(), mode)))
 }
 
 /// A wire record for this table, checked as far as the record itself tells.
@@ -115,15 +104,13 @@ pub fn short(id: &str) -> String {
     id.chars().take(80).collect()
 }
 
-fn put(shape: &Shape, record: Record, mode: OnConflict, again: Again) -> Put {
+fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     let id = record.id.clone();
     twin::check_id(shape, &id);
     let ids = [id.clone()];
     reconcile::lock(shape, &ids);
     let leaves = history::leaves(shape, &id);
-    if again == Again::IsKnown
-        && let Some(known) = sent_before(shape, &record, &leaves)
-    {
+    if let Some(known) = sent_before(shape, &record, &leaves) {
         return Put { revision: known, deleted: false, is_new: false };
     }
     let previous = previous(&record, &leaves, mode).or_report();

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
-use crate::put::{self, Again, OnConflict, Put};
+use crate::put::{self, OnConflict, Put};
 use crate::rights::{self, Right};
 use crate::role;
 use crate::shape::Shape;
@@ -59,7 +59,7 @@ fn put_one(shape: &Shape, ord: i32, item: serde_json::Value, mode: OnConflict) -
         Err(error) => return (ord, id, None, "rejected".into(), Some(error.message()), None),
     };
     let id = Some(record.id.clone());
-    match subtransaction::attempt(|| put::checked(shape, record, mode, Again::IsKnown)) {
+    match subtransaction::attempt(|| put::checked(shape, record, mode)) {
         Ok(Put { revision, is_new, .. }) => {
             let status = if is_new { "accepted" } else { "known" };
             (ord, id, Some(revision.to_string()), status.into(), None, None)

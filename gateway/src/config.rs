@@ -88,6 +88,11 @@ pub struct Doctor {
     #[arg(long, env = "GODWIT_DOCTOR_ROLES", value_delimiter = ',')]
     pub roles: Vec<String>,
 
+    /// Columns that readers filter by (`where`), as table.column, separated by commas: whether an index
+    /// begins with each. Those that policies filter by are looked at by themselves.
+    #[arg(long, env = "GODWIT_DOCTOR_FILTERS", value_delimiter = ',')]
+    pub filters: Vec<String>,
+
     /// Print JSON instead of lines.
     #[arg(long)]
     pub json: bool,

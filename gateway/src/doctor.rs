@@ -100,13 +100,14 @@ pub async fn run(config: config::Doctor) -> Result<u8, String> {
 
 async fn look(database: &Database, config: &config::Doctor, findings: &mut Vec<Finding>) {
     let stream = stream(database);
-    let checks: [(&'static str, Findings); 11] = [
+    let checks: [(&'static str, Findings); 12] = [
         ("login", login(database, &config.auth).await),
         ("roles", roles(database, config).await),
         ("tables", tables(database).await),
         ("triggers", triggers(database).await),
         ("indexes", indexes(database).await),
         ("foreign keys", foreign_keys(database).await),
+        ("filters", filters(database, &config.filters).await),
         ("stream", stream.await),
         ("connections", connections(database, config.database.pool_size).await),
         ("durability", durability(database).await),
@@ -315,6 +316,63 @@ async fn indexes(database: &Database) -> Findings {
     }
     if findings.is_empty() {
         findings.push(ok("indexes", "the twins' are there and valid"));
+    }
+    Ok(findings)
+}
+
+/// What readers see is filtered by policies, and by the `where` of those who ask: a snapshot goes through the
+/// whole table where no index begins with the column.
+async fn filters(database: &Database, asked: &[String]) -> Findings {
+    let sql = "with asked as (
+                   select t.table_oid as relation, pg_catalog.regexp_replace(w.asked, '^.*[.]', '') as name
+                     from pg_catalog.unnest($1) w(asked)
+                     join godwit.tables() t on t.name = pg_catalog.regexp_replace(w.asked, '[.][^.]*$', '')),
+               filtered as (
+                   select t.relation, d.refobjsubid::int2 as number, 'policy ' || pg_catalog.quote_ident(p.polname) as by
+                     from godwit.tracked t
+                     join pg_catalog.pg_class c on c.oid = t.relation and c.relrowsecurity
+                     join pg_catalog.pg_policy p on p.polrelid = t.relation and p.polcmd in ('*', 'r')
+                     join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass and d.objid = p.oid
+                      and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = t.relation and d.refobjsubid > 0
+                    union
+                   select a.attrelid, a.attnum, '--filters' from asked
+                     join pg_catalog.pg_attribute a on a.attrelid = asked.relation and a.attname = asked.name
+                      and a.attnum > 0 and not a.attisdropped)
+               select f.relation::text, pg_catalog.quote_ident(a.attname), pg_catalog.string_agg(f.by, ', ' order by f.by),
+                      exists (select from pg_catalog.pg_index i
+                               where i.indrelid = f.relation and i.indisvalid and i.indpred is null
+                                 and i.indkey[0] = f.number)
+                 from filtered f join pg_catalog.pg_attribute a on a.attrelid = f.relation and a.attnum = f.number
+                group by 1, 2, f.relation, f.number order by 1, 2";
+    let found = database.rows(&Caller::Login, sql, &[texts(&asked)]).await?;
+    let mut findings = Vec::new();
+    for row in &found {
+        let (table, column, by): (String, String, String) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if !row.try_get::<_, bool>(3)? {
+            findings.push(warn(
+                "filters",
+                format!("{table} is filtered by {column} ({by}), with which no index begins"),
+                format!("create index concurrently on {table} ({column})"),
+            ));
+        }
+    }
+    let sql = "select w.asked from pg_catalog.unnest($1) w(asked)
+                where not exists (
+                      select from godwit.tables() t
+                        join pg_catalog.pg_attribute a on a.attrelid = t.table_oid and a.attnum > 0 and not a.attisdropped
+                       where t.name || '.' || a.attname = w.asked)";
+    for row in database.rows(&Caller::Login, sql, &[texts(&asked)]).await? {
+        let asked: String = row.try_get(0)?;
+        findings.push(fail(
+            "filters",
+            format!("{asked} is no column of a tracked table"),
+            "name it as table.column",
+        ));
+    }
+    if findings.is_empty() {
+        let says = format!("{} columns of policies and --filters, each with an index", found.len());
+        findings.push(ok("filters", says));
     }
     Ok(findings)
 }

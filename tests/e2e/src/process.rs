@@ -72,6 +72,13 @@ impl Process {
         self.child.id()
     }
 
+    /// By SIGKILL: it can say nothing more.
+    pub fn kill(&mut self) -> Result<(), Fault> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     pub fn terminate(&self) -> Result<(), Fault> {
         let status = Command::new("kill").args(["-TERM", &self.id().to_string()]).status()?;
         if status.success() { Ok(()) } else { Err("the gateway is gone already".into()) }

@@ -64,6 +64,7 @@ async fn a_database_that_is_well_is_told_so() {
         "triggers",
         "indexes",
         "foreign keys",
+        "filters",
         "stream",
         "sequence",
         "rejected",
@@ -88,7 +89,9 @@ async fn what_is_amiss_is_found_and_something_can_be_done() {
         "create extension godwit;
          create table parents (id int primary key, n int check (n > 0));
          create table children (id int primary key, parent int references parents, other int);
-         select godwit.track('parents'), godwit.track('children');",
+         select godwit.track('parents'), godwit.track('children');
+         alter table children enable row level security;
+         create policy theirs on children using (other = current_setting('app.other')::int);",
     )
     .await
     .unwrap();
@@ -98,9 +101,16 @@ async fn what_is_amiss_is_found_and_something_can_be_done() {
         "warn"
     );
     assert_eq!(report.level("triggers", ""), "ok");
+    let says = "children is filtered by other (policy theirs)";
+    assert_eq!(report.level("filters", says), "warn");
+    assert_eq!(report.level("filters", "create index concurrently on children (other)"), "warn");
+    let report = doctor(&url, &["--filters", "parents.n,parents.m"]);
+    assert_eq!(report.level("filters", "parents is filtered by n (--filters)"), "warn");
+    assert_eq!(report.level("filters", "parents.m is no column"), "fail");
 
     sql.batch_execute(
         "create index on children (parent, other);
+         create index on children (other);
          alter table parents disable trigger all;
          drop index children_history__seq_idx;
          select * from godwit.put_revisions('children', '[{\"id\": \"1\", \"revision\": \"1-a\", \"attributes\": {\"parent\": {\"int\": \"99\"}}}]');
@@ -126,6 +136,7 @@ async fn what_is_amiss_is_found_and_something_can_be_done() {
 
     let report = doctor(&url, &["--pool-size", "1000"]);
     assert_eq!(report.level("foreign keys", ""), "ok");
+    assert_eq!(report.level("filters", "1 columns"), "ok");
     assert_eq!(report.level("triggers", "~godwit_stamp of parents is disabled"), "fail");
     assert_eq!(
         report.level("indexes", "create index concurrently on children_history (_seq)"),

@@ -62,3 +62,6 @@ select godwit.put('pg_class', '{"id": "99"}');
 select (select count(*) from people_history) = h as no_history, (select count(*) from people) = t as no_row from before;
 select godwit.get('people', 'nobody') is null as unknown, godwit.get('people', '1', '7-nobody') is null as unknown_revision;
 select godwit.get('people', '1', 'nonsense');
+-- A new record whose answer was lost is sent again: it is made once.
+select godwit.put('people', '{"id": "77", "attributes": {"name": {"string": "once"}}}') = godwit.put('people', '{"id": "77", "attributes": {"name": {"string": "once"}}}') as once;
+select count(*) from godwit.history('people', '77');

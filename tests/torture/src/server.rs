@@ -1,4 +1,4 @@
-//! In charge of the two servers, of which one takes writes: scripts/torture_server.sh does to their
+//! In charge of the two servers, of which one takes writes: scripts/test_server.sh does to their
 //! processes what it is told here.
 
 use std::process::Command;

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What tests/torture does to its servers' processes; run by it alone.
+# What tests do to their servers' processes; run by tests/torture and tests/e2e.
 #
-#   torture_server.sh kill FOLDER            kill -9 of the server and all its processes
-#   torture_server.sh kill-one FOLDER PID    kill -9 of one of them
-#   torture_server.sh start FOLDER PORT
-#   torture_server.sh clone FOLDER PORT TO_FOLDER TO_PORT    a streaming replica, made anew and started
-#   torture_server.sh promote FOLDER
+#   test_server.sh kill FOLDER            kill -9 of the server and all its processes
+#   test_server.sh kill-one FOLDER PID    kill -9 of one of them
+#   test_server.sh start FOLDER PORT
+#   test_server.sh clone FOLDER PORT TO_FOLDER TO_PORT    a streaming replica, made anew and started
+#   test_server.sh promote FOLDER
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 . "$ROOT/scripts/cluster.sh"
@@ -36,7 +36,7 @@ kill_server() {
 
 start() {
     # shellcheck disable=SC2086
-    cluster_start "$1" "$2" $TORTURE_OPTIONS
+    cluster_start "$1" "$2" $SERVER_OPTIONS
 }
 
 clone() {
