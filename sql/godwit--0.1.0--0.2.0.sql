@@ -112,6 +112,9 @@ create or replace function godwit._author() returns text
 create or replace function godwit._horizon() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_horizon_wrapper';
 
+create or replace function godwit._await_change(known bigint, timeout_ms integer) returns bigint
+    language c volatile as 'MODULE_PATHNAME', '_await_change_wrapper';
+
 create or replace function godwit._sees(shown anyelement) returns boolean
     language c stable strict as 'MODULE_PATHNAME', '_sees_wrapper';
 

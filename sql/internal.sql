@@ -14,6 +14,8 @@ create function godwit._author() returns text
     language c volatile as 'MODULE_PATHNAME', '_author_wrapper';
 create function godwit._horizon() returns bigint
     language c volatile as 'MODULE_PATHNAME', '_horizon_wrapper';
+create function godwit._await_change(known bigint, timeout_ms integer) returns bigint
+    language c volatile as 'MODULE_PATHNAME', '_await_change_wrapper';
 
 create function godwit._sees(shown anyelement) returns boolean
     language c stable strict as 'MODULE_PATHNAME', '_sees_wrapper';

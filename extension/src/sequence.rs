@@ -25,6 +25,7 @@ use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::CStr;
 
+use crate::argument::need;
 use crate::error::Error;
 use crate::incarnation;
 use crate::published;
@@ -187,13 +188,17 @@ pub fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
 /// How far a reader may go now: everything up to here has committed or never will.
 pub fn horizon() -> i64 {
     let (_, owner) = sequence();
-    // SAFETY: reads a flag in shared memory.
-    if unsafe { pg_sys::RecoveryInProgress() } {
+    if is_standby() {
         return published::horizon(owner);
     }
     let horizon = settled();
     published::by_reader(owner, horizon);
     horizon
+}
+
+fn is_standby() -> bool {
+    // SAFETY: reads a flag in shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
 }
 
 /// The horizon on a primary.
@@ -227,6 +232,43 @@ fn _horizon() -> i64 {
     horizon
 }
 
+/// How long one call may hold its snapshot, in microseconds.
+const AWAIT_MAX: i64 = 1_000_000;
+/// Milliseconds between two looks: at the sequence, which takes microseconds, and at the locks while a transaction
+/// holds the stream back.
+const LOOK: i64 = 1;
+const LOOK_HELD: i64 = 4;
+
+/// The horizon as soon as it is another than the one that is named, or the same when time is up.
+///
+/// In the server a look is so cheap that it can be taken a thousand times a second, and no writer does
+/// anything for it, as NOTIFY would have it.
+#[pg_extern(sql = false)]
+fn _await_change(known: Option<i64>, timeout_ms: Option<i32>) -> i64 {
+    let (known, timeout_ms) = (need(known, "known"), need(timeout_ms, "timeout_ms"));
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let (sequence, owner) = sequence();
+    // SAFETY: reads the clock.
+    let now = || unsafe { pg_sys::GetCurrentTimestamp() };
+    let end = now() + (i64::from(timeout_ms.max(0)) * 1000).min(AWAIT_MAX);
+    loop {
+        let is_still = !is_standby() && last_value(sequence, owner) == known;
+        let horizon = if is_still { known } else { horizon() };
+        if horizon != known || now() >= end {
+            on_disk(horizon);
+            return horizon;
+        }
+        // SAFETY: waits for a signal or the time, and ends with the server.
+        unsafe {
+            let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+            let pause = if is_still { LOOK } else { LOOK_HELD };
+            pg_sys::WaitLatch(pg_sys::MyLatch, events as _, pause as _, pg_sys::PG_WAIT_EXTENSION);
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        pgrx::check_for_interrupts!();
+    }
+}
+
 /// Sees to it that what is up to a horizon is on disk.
 pub fn on_disk(horizon: i64) {
     if horizon != ON_DISK.get() {
@@ -238,8 +280,8 @@ pub fn on_disk(horizon: i64) {
 /// Waits until everything that a snapshot taken before can have seen is on disk: with
 /// `synchronous_commit = off` a crash could take back what a reader was shown.
 pub fn flush() {
-    // SAFETY: reads a flag in shared memory. What a standby has received is on the primary's disk.
-    if unsafe { pg_sys::RecoveryInProgress() } {
+    // What a standby has received is on the primary's disk.
+    if is_standby() {
         return;
     }
     // SAFETY: flushing up to the insert position is what a commit does. A position just behind a

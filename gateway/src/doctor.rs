@@ -466,8 +466,9 @@ async fn connections(database: &Database, pool_size: u16) -> Findings {
     let bounds: [i64; 2] = [row.try_get(2)?, row.try_get(3)?];
     // A bound of -1 is none.
     let max = bounds.into_iter().filter(|bound| *bound >= 0).fold(max, i64::min);
-    let pool = i64::from(pool_size);
-    let says = format!("the pool takes up to {pool} of {max}, others have {others}");
+    // One more watches the stream.
+    let pool = i64::from(pool_size) + 1;
+    let says = format!("a gateway takes up to {pool} of {max}, others have {others}");
     Ok(vec![match pool + others + CONNECTIONS_LEFT {
         _ if pool > max => {
             fail("connections", says, "lower GODWIT_POOL_SIZE, or raise max_connections")

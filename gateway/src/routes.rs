@@ -58,7 +58,7 @@ impl Gateway {
         let limits = Arc::new(Limits::new(&config));
         let auth = Auth::new(&config.auth)?;
         Ok(Arc::new(Gateway {
-            feed: Feed::start(database.clone(), Arc::clone(&limits)),
+            feed: Feed::start(&config.database, Arc::clone(&limits))?,
             metrics: Metrics::new(config.metrics.metrics_role.clone()),
             stopping: Stopping::default(),
             health: Health::default(),

@@ -144,7 +144,7 @@ async fn what_is_amiss_is_found_and_something_can_be_done() {
     );
     assert_eq!(report.level("rejected", "children refused 1 revisions"), "warn");
     assert_eq!(report.level("conflicts", "1 records"), "warn");
-    assert_eq!(report.level("connections", "1000"), "fail");
+    assert_eq!(report.level("connections", "1001"), "fail");
     // Young as it is, it is no fault; the report can't wait for it to be one.
     assert_eq!(report.level("stream", "behind"), "ok");
     assert_eq!(report.code, 2);

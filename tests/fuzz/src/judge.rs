@@ -24,8 +24,15 @@ const MALFORMED: &[&str] = &[
 const TAKES_SQL: &[&str] = &["create_table", "_create_twin"];
 
 /// Whoever reads the stream leaves its horizon behind for standbys.
-const WRITES_HORIZON: &[&str] =
-    &["stream_status", "changes", "_changes", "last_sequence", "_last_sequence", "_horizon"];
+const WRITES_HORIZON: &[&str] = &[
+    "stream_status",
+    "changes",
+    "_changes",
+    "last_sequence",
+    "_last_sequence",
+    "_horizon",
+    "_await_change",
+];
 
 /// Functions about one record, which their errors must name.
 const ABOUT_A_RECORD: &[&str] = &[
