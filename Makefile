@@ -32,6 +32,9 @@ e2e: ## the tests through HTTP
 apps: ## the tests of existing apps, on plain and on tracked tables
 	@scripts/test.sh install apps
 
+parsers: ## fuzz what reads outside input (SECONDS=600 for longer)
+	@scripts/setup.sh test && scripts/parsers.sh $(or $(SECONDS),60)
+
 torture: ## the change stream under kill -9 and promotion (SECONDS=3600 for an hour)
 	@scripts/test.sh install && scripts/torture.sh $(or $(SECONDS),60)
 
@@ -50,4 +53,4 @@ install: ## build the extension and the gateway, install the extension
 clean: ## remove what was built and the private clusters
 	@rm -rf target
 
-.PHONY: help run demo test check regress isolation ops e2e apps torture bench bench-gateway setup install clean
+.PHONY: help run demo test check regress isolation ops e2e apps parsers torture bench bench-gateway setup install clean

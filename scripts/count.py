@@ -15,5 +15,5 @@ elif suite in ("regress", "isolation"):
 elif suite == "ops":
     print(f"{len(re.findall(r'^ok ', log, re.M))} passed, {len(re.findall(r'^FAILED', log, re.M))} failed")
 else:
-    counted = [line for line in log.splitlines() if re.match(r"^(vectors|pouchdb|pgspot|docs|demo|torture|apps|fuzz): ", line)]
+    counted = [line for line in log.splitlines() if re.match(r"^(vectors|pouchdb|pgspot|docs|demo|torture|apps|fuzz|parsers): ", line)]
     print(counted[-1] if counted else "")

@@ -144,6 +144,7 @@ suite regress run_regress
 suite isolation run_isolation
 suite ops run_ops
 suite fuzz run_fuzz "${FUZZ_SECONDS:-60}" "${FUZZ_SEED:-}"
+suite parsers "$here/parsers.sh" "${PARSERS_SECONDS:-60}"
 suite e2e run_e2e
 suite dawdle run_dawdle
 suite schema env SECONDS_MAX="${SCHEMA_SECONDS:-45}" tests/schema/run.sh

@@ -24,6 +24,8 @@ mod observe;
 mod openapi;
 mod paced;
 mod page;
+#[doc(hidden)]
+pub mod parsers;
 pub mod peering;
 mod peers;
 mod precondition;

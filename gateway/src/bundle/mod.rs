@@ -102,3 +102,13 @@ pub struct Header {
     pub until: i64,
     pub tables: Vec<Table>,
 }
+
+/// How many records a file has that is read to its unsigned seal.
+pub(crate) fn count(path: &std::path::Path, file: std::fs::File) -> Result<usize, String> {
+    let mut reader = reader::Reader::open(path, file, seal::Sealer::new(None)?)?;
+    let mut count = 0;
+    while reader.next()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}

@@ -1,0 +1,199 @@
+//! Coverage-guided fuzzing of what reads outside input: one target a run, which GODWIT_PARSER names; without it
+//! the names are printed. A target asserts what must hold of every input; libFuzzer bounds time and memory.
+
+#![no_main]
+
+use gateway::parsers;
+use libfuzzer_sys::fuzz_target;
+use revision::{Attributes, Record, RevisionId, Value};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("filter", filter),
+    ("records", records),
+    ("revision", revision),
+    ("value", value),
+    ("json", json),
+    ("canonical", canonical),
+    ("changes", changes),
+    ("page", page),
+    ("precondition", precondition),
+    ("forwarded", forwarded),
+    ("token", token),
+    ("export", export),
+];
+
+static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+    let named = std::env::var("GODWIT_PARSER").unwrap_or_default();
+    match TARGETS.iter().find(|(name, _)| *name == named) {
+        Some((_, target)) => *target,
+        None => {
+            let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+            println!("{}", names.join("\n"));
+            std::process::exit(0)
+        }
+    }
+});
+
+fuzz_target!(
+    init: {
+        LazyLock::force(&TARGET);
+    },
+    |bytes: &[u8]| TARGET(bytes)
+);
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// An input in two, at its first line feed.
+fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let at = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    (&bytes[..at], bytes.get(at + 1..).unwrap_or_default())
+}
+
+/// Nothing comes out that isn't in the input, and spaces around it change nothing.
+fn filter(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let Some(read) = parsers::filter(text) else { return };
+    let comparisons: serde_json::Value = serde_json::from_str(&read).expect("JSON");
+    for comparison in comparisons.as_array().expect("an array") {
+        let column = comparison["column"].as_str().expect("a column");
+        assert!(column.len() <= text.len() && column.chars().all(|c| text.contains(c)));
+        let values = match &comparison["value"] {
+            serde_json::Value::Array(values) => values.clone(),
+            serde_json::Value::Null => Vec::new(),
+            value => vec![value.clone()],
+        };
+        for value in values {
+            let value = value.as_str().expect("a string");
+            assert!(value.len() <= text.len() && value.chars().all(|c| text.contains(c)));
+        }
+    }
+    if text.len() < 16_000 {
+        assert_eq!(parsers::filter(&format!(" {text} ")), Some(read));
+    }
+}
+
+/// What was read reads the same when it is written, however deep.
+fn records(bytes: &[u8]) {
+    let Some(records) = parsers::records(bytes) else { return };
+    for record in &records {
+        let written = serde_json::to_vec(&[record]).expect("a record can be written");
+        let again = parsers::records(&written);
+        assert_eq!(again.as_deref(), Some(std::slice::from_ref(record)));
+        if record.check().is_ok() {
+            let made =
+                RevisionId::of(&record.id, record.previous(), record.deleted, &record.attributes);
+            assert_eq!(made.generation(), record.previous().map_or(0, RevisionId::generation) + 1);
+        }
+    }
+}
+
+/// Reads as it is written, and sorts alike as itself and as bytes.
+fn revision(bytes: &[u8]) {
+    let (one, other) = halves(bytes);
+    let parse = |bytes| text(bytes).and_then(|text| RevisionId::parse(text).ok());
+    let Some(one_read) = parse(one) else { return };
+    assert_eq!(one_read.to_string().as_bytes(), one);
+    let sortable = one_read.to_sortable();
+    assert_eq!(RevisionId::from_sortable(&sortable).as_ref(), Ok(&one_read));
+    if let Some(other) = parse(other) {
+        assert_eq!(one_read.cmp(&other), sortable.cmp(&other.to_sortable()));
+    }
+    // What no revision writes is refused or is one.
+    if let Ok(read) = RevisionId::from_sortable(bytes) {
+        assert_eq!(read.to_sortable(), bytes);
+    }
+}
+
+fn value(bytes: &[u8]) {
+    let Ok(json) = serde_json::from_slice::<serde_json::Value>(bytes) else { return };
+    if let Ok(value) = Value::from_wire(&json) {
+        assert_eq!(Value::from_wire(&value.to_wire()), Ok(value));
+    }
+}
+
+/// A JSON column's value is written alike from then on. (`1e1` in a column of type json is a decimal, and written
+/// as `10`, an integer.)
+fn json(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let Ok(value) = revision::from_json_text(text) else { return };
+    let json = revision::to_json(&value).to_string();
+    let again = revision::from_json_text(&json).expect("what we write");
+    assert_eq!(revision::to_json(&again).to_string(), json);
+}
+
+/// Two bodies share a name only if they are the same.
+fn canonical(bytes: &[u8]) {
+    let (one, other) = halves(bytes);
+    let read = |bytes: &[u8]| -> Option<Attributes> {
+        let body = [b"[{\"id\":\"a\",\"attributes\":", bytes, b"}]"].concat();
+        let records: Vec<Record> = parsers::records(&body)?;
+        let record = records.into_iter().next()?;
+        record.check().is_ok().then_some(record.attributes)
+    };
+    let (Some(one), Some(other)) = (read(one), read(other)) else { return };
+    let name = |body: &Attributes| RevisionId::of("a", None, false, body);
+    assert_eq!(one == other, name(&one) == name(&other));
+}
+
+fn changes(bytes: &[u8]) {
+    if let Some(text) = text(bytes) {
+        parsers::changes(text);
+    }
+}
+
+fn page(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    if let Some(written) = parsers::page(text) {
+        assert_eq!(parsers::page(&written), Some(written));
+    }
+}
+
+fn precondition(bytes: &[u8]) {
+    if let Some(tag) = parsers::precondition(bytes) {
+        assert_eq!(parsers::precondition(tag.as_bytes()), Some(tag));
+    }
+}
+
+/// Whoever is no proxy of ours can't say that it is somebody else.
+fn forwarded(bytes: &[u8]) {
+    let Some((kind, value)) = bytes.split_first() else { return };
+    let is_rfc = kind & 1 == 1;
+    let stranger = IpAddr::from([192, 0, 2, 1]);
+    let found = parsers::forwarded(stranger, is_rfc, value);
+    assert!(found.is_none_or(|address| address == stranger));
+    let proxy = IpAddr::from([10, 0, 0, 1]);
+    // Of two hops the later counts: what a stranger wrote before it is not believed. A line that is not ASCII
+    // says nothing at all.
+    let is_ascii = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let beside = [value, b", 203.0.113.9"].concat();
+    if let (true, Some(found)) = (is_ascii, parsers::forwarded(proxy, false, &beside)) {
+        assert_eq!(found, IpAddr::from([203, 0, 113, 9]));
+    }
+    parsers::forwarded(proxy, is_rfc, value);
+}
+
+/// Without the secret nobody is let in.
+fn token(bytes: &[u8]) {
+    assert!(!parsers::token(bytes), "a token was made up");
+}
+
+/// The lines of a file, or the file itself where the first byte is odd.
+fn export(bytes: &[u8]) {
+    static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
+        std::env::temp_dir().join(format!("godwit-parsers-{}", std::process::id()))
+    });
+    let Some((kind, rest)) = bytes.split_first() else { return };
+    let file = match kind & 1 {
+        1 => rest.to_vec(),
+        _ => parsers::compressed(rest),
+    };
+    if parsers::export(&PATH, &file).is_ok() {
+        let lines = rest.iter().filter(|byte| **byte == b'\n').count();
+        assert!(kind & 1 == 1 || lines >= 2, "a file without a header or a seal");
+    }
+}
