@@ -22,9 +22,25 @@ pub struct Change {
     /// The record's winner when the answer was made.
     #[serde(default)]
     pub winner: Option<RevisionId>,
-    /// The revision's body, with its parent in `revisions`, where it was asked for.
+    /// What was asked to come along: the revision that has arrived, or the record as it is now.
     #[serde(default)]
     pub record: Option<Record>,
+    /// All leaves, the winner first, where they were asked for.
+    #[serde(default)]
+    pub leaves: Vec<Leaf>,
+}
+
+/// A leaf of a changed record; bodies come where they were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Leaf {
+    pub revision: RevisionId,
+    #[serde(default)]
+    pub deleted: bool,
+    #[serde(default, deserialize_with = "revision::attributes")]
+    pub attributes: Attributes,
+    /// Itself first, then its ancestry.
+    #[serde(default)]
+    pub revisions: Option<Vec<RevisionId>>,
 }
 
 /// A page of changes, and where to ask from next.
@@ -158,6 +174,9 @@ pub struct Outcome {
     pub status: OutcomeStatus,
     #[serde(default)]
     pub reason: Option<String>,
+    /// Of an edit that is a conflict.
+    #[serde(default)]
+    pub winner: Option<RevisionId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -171,6 +190,8 @@ pub enum OutcomeStatus {
     Rejected,
     /// Refused by row-level security, and kept nowhere.
     Forbidden,
+    /// An edit of a revision that has been edited already.
+    Conflict,
 }
 
 /// What of a record's revisions is not there.

@@ -2,6 +2,7 @@
 
 use futures_util::stream::{Stream, try_unfold};
 use reqwest::Method;
+use serde::Serialize;
 use std::time::Duration;
 
 use super::answer::Page;
@@ -20,6 +21,11 @@ pub struct Changes {
     /// Changes on a page; the gateway's own number if none is said.
     pub limit: Option<u32>,
     pub include: Include,
+    pub style: Style,
+    /// Only these records, if any are named.
+    pub ids: Vec<String>,
+    /// Only records whose columns are so, as `region.eq.north and size.gte.3`; tables must be named then.
+    pub filter: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,8 +33,44 @@ pub enum Include {
     /// Names only.
     #[default]
     Nothing,
-    /// Each change's record with its parent in `revisions`.
+    /// The revision that has arrived, with its ancestry in `revisions`.
+    Revision,
+    /// The record as it is now.
+    Record,
+    /// The revision that has arrived, with its parent in `revisions`.
     Records,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Style {
+    /// Every revision, parents first.
+    #[default]
+    Revisions,
+    /// Each record once, at its latest change, with all its leaves.
+    Leaves,
+}
+
+/// A question as a body: names may be more than an address takes.
+#[derive(Serialize)]
+struct Question<'a> {
+    since: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    include: &'static str,
+    style: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<&'a [String]>,
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    filter: Option<&'a str>,
+    feed: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+}
+
+fn some(names: &[String]) -> Option<&[String]> {
+    (!names.is_empty()).then_some(names)
 }
 
 impl Client {
@@ -43,15 +85,35 @@ impl Client {
         asked: &Changes,
         wait: Option<Duration>,
     ) -> Result<Page, Error> {
-        let mut ask = self.ask(Method::GET, &["v1", "changes"])?;
-        ask = ask.query("since", asked.since).tables(&asked.tables).query_if("limit", asked.limit);
-        if asked.include == Include::Records {
-            ask = ask.query("include", "records");
-        }
-        if let Some(wait) = wait {
-            ask = ask.query("feed", "longpoll").query("timeout_ms", wait.as_millis()).wait(wait);
-        }
-        self.answer(ask).await
+        let question = Question {
+            since: asked.since,
+            tables: some(&asked.tables),
+            limit: asked.limit,
+            include: match asked.include {
+                Include::Nothing => "none",
+                Include::Revision => "revision",
+                Include::Record => "record",
+                Include::Records => "records",
+            },
+            style: match asked.style {
+                Style::Revisions => "revisions",
+                Style::Leaves => "leaves",
+            },
+            ids: some(&asked.ids),
+            filter: asked.filter.as_deref(),
+            feed: if wait.is_some() { "longpoll" } else { "normal" },
+            timeout_ms: wait.map(|wait| wait.as_millis().try_into().unwrap_or(u64::MAX)),
+        };
+        let ask = self.ask(Method::POST, &["v1", "changes"])?.json(&question)?;
+        self.answer(ask.wait(wait.unwrap_or_default())).await
+    }
+
+    /// Where the stream is now: whoever wants only what comes follows it from there.
+    pub async fn now(&self) -> Result<i64, Error> {
+        let ask =
+            self.ask(Method::GET, &["v1", "changes"])?.query("since", "now").query("limit", 1);
+        let page: Page = self.answer(ask).await?;
+        Ok(page.changes.first().map_or(page.next, |first| first.sequence - 1))
     }
 
     /// Pages of changes for as long as they are asked for, none of them empty. A connection that breaks, a

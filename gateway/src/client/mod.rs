@@ -50,11 +50,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use answer::{
-    Branch, Branches, Change, Column, Conflict, Holder, Missing, Outcome, OutcomeStatus, Page,
-    Paged, Peer, Put, Rejected, Retried, Status, Table, Version,
+    Branch, Branches, Change, Column, Conflict, Holder, Leaf, Missing, Outcome, OutcomeStatus,
+    Page, Paged, Peer, Put, Rejected, Retried, Status, Table, Version,
 };
 pub use backoff::Backoff;
-pub use changes::{Changes, Include};
+pub use changes::{Changes, Include, Style};
 pub use conflicts::Resolution;
 pub use error::{Error, Refusal};
 pub use peers::Checkpoint;

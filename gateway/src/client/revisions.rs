@@ -1,16 +1,25 @@
-//! In charge of replication's two questions, in requests that are small enough: which revisions are
-//! missing, and what became of those that are put.
+//! In charge of many records at once, in requests that are small enough: which revisions are missing, and what became
+//! of revisions and edits that are put.
 
 use reqwest::Method;
 use revision::{Record, RevisionId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::answer::{Missing, Outcome, OutcomeStatus};
-use super::{Client, Error};
+use super::{Client, Edit, Error};
 
 /// What surrounds the items in a body, at most: `{"revisions":[` and the like.
 const AROUND_BYTES: usize = 64;
+
+/// Where a batch goes.
+#[derive(Clone, Copy)]
+struct Target {
+    verb: &'static str,
+    /// What the body calls them.
+    member: &'static str,
+    branches: bool,
+}
 
 impl Client {
     /// Adds revisions as they are, parents before children as far as they are sent so; an outcome for
@@ -20,18 +29,53 @@ impl Client {
         table: &str,
         records: &[Record],
     ) -> Result<Vec<Outcome>, Error> {
-        let texts: Result<Vec<Vec<u8>>, _> = records.iter().map(serde_json::to_vec).collect();
+        let name = |place: usize| {
+            let record = &records[place];
+            (record.id.clone(), record.revision.as_ref().map(ToString::to_string))
+        };
+        let target = Target { verb: "revisions", member: "revisions", branches: false };
+        self.put_all(table, target, records, name).await
+    }
+
+    /// Local edits in bulk, each for itself; an outcome for each, in the order sent. Where one of them branches they
+    /// all do. What was accepted is known when it is sent again.
+    pub async fn put_many(
+        &self,
+        table: &str,
+        edits: &[(String, Edit)],
+    ) -> Result<Vec<Outcome>, Error> {
+        #[derive(Serialize)]
+        struct Sent<'a> {
+            id: &'a str,
+            #[serde(flatten)]
+            edit: &'a Edit,
+        }
+        let sent: Vec<Sent> = edits.iter().map(|(id, edit)| Sent { id, edit }).collect();
+        let branches = edits.iter().any(|(_, edit)| edit.branch);
+        let target = Target { verb: "records:put", member: "records", branches };
+        let name = |place: usize| (edits[place].0.clone(), None);
+        self.put_all(table, target, &sent, name).await
+    }
+
+    async fn put_all(
+        &self,
+        table: &str,
+        target: Target,
+        items: &[impl Serialize],
+        name: impl Fn(usize) -> (String, Option<String>),
+    ) -> Result<Vec<Outcome>, Error> {
+        let texts: Result<Vec<Vec<u8>>, _> = items.iter().map(serde_json::to_vec).collect();
         let texts = texts
             .map_err(|error| Error::Unaskable(format!("a record can't be written: {error}")))?;
-        let mut outcomes = Vec::with_capacity(records.len());
+        let mut outcomes = Vec::with_capacity(items.len());
         let mut waiting = self.chunks(&texts, Vec::len);
         waiting.reverse();
         while let Some(chunk) = waiting.pop() {
-            match self.put_chunk(table, chunk).await {
+            match self.put_chunk(table, target, chunk).await {
                 Ok(answers) if answers.len() == chunk.len() => outcomes.extend(answers),
                 Ok(answers) => {
                     let (sent, answered) = (chunk.len(), answers.len());
-                    let reason = format!("{answered} outcomes for {sent} revisions");
+                    let reason = format!("{answered} outcomes for {sent} records");
                     return Err(Error::Unreadable(reason));
                 }
                 Err(error) if is_too_much(&error) && chunk.len() > 1 => {
@@ -40,12 +84,13 @@ impl Client {
                 }
                 // What no request is large enough for stops nothing else.
                 Err(error) if error.name() == Some("too_large") => {
-                    let record = &records[outcomes.len()];
+                    let (id, revision) = name(outcomes.len());
                     outcomes.push(Outcome {
-                        id: Some(record.id.clone()),
-                        revision: record.revision.as_ref().map(ToString::to_string),
+                        id: Some(id),
+                        revision,
                         status: OutcomeStatus::Rejected,
                         reason: Some(error.to_string()),
+                        winner: None,
                     });
                 }
                 Err(error) => return Err(error),
@@ -54,15 +99,21 @@ impl Client {
         Ok(outcomes)
     }
 
-    async fn put_chunk(&self, table: &str, chunk: &[Vec<u8>]) -> Result<Vec<Outcome>, Error> {
+    async fn put_chunk(
+        &self,
+        table: &str,
+        target: Target,
+        chunk: &[Vec<u8>],
+    ) -> Result<Vec<Outcome>, Error> {
         #[derive(Deserialize)]
         struct Answer {
             results: Vec<Outcome>,
         }
-        let mut body = b"{\"revisions\":[".to_vec();
+        let mut body = format!("{{\"{}\":[", target.member).into_bytes();
         body.extend(chunk.join(&b','));
         body.extend(b"]}");
-        let ask = self.ask(Method::POST, &["v1", "tables", table, "revisions"])?;
+        let ask = self.ask(Method::POST, &["v1", "tables", table, target.verb])?;
+        let ask = ask.query_if("on_conflict", target.branches.then_some("branch"));
         let answer: Answer = self.answer(ask.body(body).splits()).await?;
         Ok(answer.results)
     }

@@ -94,7 +94,7 @@ impl Offer {
             match outcome.status {
                 OutcomeStatus::Accepted => self.put += 1,
                 OutcomeStatus::Known => {}
-                OutcomeStatus::Rejected | OutcomeStatus::Forbidden => {
+                OutcomeStatus::Rejected | OutcomeStatus::Forbidden | OutcomeStatus::Conflict => {
                     self.refuse(table, record, outcome.reason.unwrap_or_default());
                 }
             }

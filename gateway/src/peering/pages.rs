@@ -34,6 +34,7 @@ impl Pages {
                 tables: self.tables.clone(),
                 limit: Some(self.limit),
                 include: Include::Records,
+                ..Changes::default()
             };
             match self.from.changes_within(&asked, wait).await {
                 Ok(page) => {

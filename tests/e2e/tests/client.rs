@@ -6,7 +6,7 @@
 use futures_util::{StreamExt, pin_mut};
 use gateway::client::{
     Changes, Checkpoint, Client, Edit, Error, Include, Limits, NewColumn, NewTable, OutcomeStatus,
-    Resolution, Show,
+    Resolution, Show, Style,
 };
 use godwit_e2e::site::Site;
 use godwit_e2e::stack::Stack;
@@ -33,6 +33,59 @@ fn revision(id: &str, text: &str, path: &[&str]) -> Record {
         revisions: Some(path),
         conflicts: None,
     }
+}
+
+#[tokio::test]
+async fn edits_go_in_bulk_and_changes_come_as_they_are_asked_for() {
+    let site = Site::open("asked").await.unwrap();
+    // Small requests, so that a batch takes several.
+    let limits = Limits { batch_max: 2, ..Limits::default() };
+    let client = Client::builder(&site.url).limits(limits).build().unwrap();
+    let column = NewColumn { name: "name".into(), kind: "text".into(), ..NewColumn::default() };
+    let new = NewTable { columns: vec![column], ..NewTable::default() };
+    client.create_table("cases", &new).await.unwrap();
+    let edits: Vec<(String, Edit)> = ["a", "b", "c", "d", "e"]
+        .map(|id| (id.to_owned(), Edit::new(attributes(&format!("name of {id}")))))
+        .into();
+    for status in [OutcomeStatus::Accepted, OutcomeStatus::Known] {
+        let outcomes = client.put_many("cases", &edits).await.unwrap();
+        let ids: Vec<_> = outcomes.iter().map(|outcome| outcome.id.as_deref().unwrap()).collect();
+        assert_eq!(ids, ["a", "b", "c", "d", "e"]);
+        assert!(outcomes.iter().all(|outcome| outcome.status == status), "{outcomes:?}");
+    }
+    let here = client.now().await.unwrap();
+    let first = client.get("cases", "b").await.unwrap().unwrap().revision.unwrap();
+    let edit = |text: &str| Edit::of(first.clone(), attributes(text));
+    let edited = client.put("cases", "b", &edit("one")).await.unwrap().revision;
+    let other = [("b".to_owned(), edit("other"))];
+    let outcome = client.put_many("cases", &other).await.unwrap().remove(0);
+    assert_eq!((outcome.status, outcome.winner), (OutcomeStatus::Conflict, Some(edited.clone())));
+    let branch = [("b".to_owned(), Edit { branch: true, ..edit("other") })];
+    let outcome = client.put_many("cases", &branch).await.unwrap().remove(0);
+    assert_eq!(outcome.status, OutcomeStatus::Accepted);
+
+    let ask = |asked: Changes| {
+        let (client, tables) = (client.clone(), vec!["cases".to_owned()]);
+        async move { client.changes(&Changes { tables, ..asked }).await.unwrap().changes }
+    };
+    let ids = async |asked: Changes| -> Vec<String> {
+        ask(asked).await.into_iter().map(|change| change.id).collect()
+    };
+    assert_eq!(ids(Changes { since: here, ..Changes::default() }).await, ["b", "b"]);
+    let named = Changes { ids: vec!["d".into(), "a".into()], ..Changes::default() };
+    assert_eq!(ids(named).await, ["a", "d"]);
+    let filter = Some("name.eq.\"name of c\"".to_owned());
+    assert_eq!(ids(Changes { filter, ..Changes::default() }).await, ["c"]);
+    let style = Style::Leaves;
+    let leaves = ask(Changes { style, include: Include::Record, ..Changes::default() }).await;
+    let b = leaves.iter().find(|change| change.id == "b").unwrap();
+    let bodies: Vec<_> = b.leaves.iter().map(|leaf| leaf.attributes["name"].clone()).collect();
+    assert_eq!(bodies.len(), 2);
+    assert!(bodies.contains(&Value::String("one".into())), "{bodies:?}");
+    assert_eq!(leaves.len(), 5);
+    let whole = Changes { since: here, include: Include::Revision, ..Changes::default() };
+    let path = ask(whole).await.remove(0).record.unwrap().revisions.unwrap();
+    assert_eq!(path, [edited, first]);
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+type Target = fn(&[u8]);
+
+const TARGETS: &[(&str, Target)] = &[
     ("filter", filter),
     ("records", records),
     ("revision", revision),
@@ -25,7 +27,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("export", export),
 ];
 
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let named = std::env::var("GODWIT_PARSER").unwrap_or_default();
     match TARGETS.iter().find(|(name, _)| *name == named) {
         Some((_, target)) => *target,
