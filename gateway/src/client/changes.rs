@@ -124,7 +124,10 @@ impl Client {
             let mut failures = 0;
             loop {
                 match client.changes_within(&asked, Some(LONGPOLL)).await {
-                    Ok(page) if page.changes.is_empty() => failures = 0,
+                    Ok(page) if page.changes.is_empty() => {
+                        failures = 0;
+                        asked.since = page.next;
+                    }
                     Ok(page) => {
                         asked.since = page.next;
                         return Ok(Some((page, (client, asked))));

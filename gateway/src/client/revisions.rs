@@ -37,8 +37,8 @@ impl Client {
         self.put_all(table, target, records, name).await
     }
 
-    /// Local edits in bulk, each for itself; an outcome for each, in the order sent. Where one of them branches they
-    /// all do. What was accepted is known when it is sent again.
+    /// Local edits in bulk, each for itself; an outcome for each, in the order given. Those that may branch are sent after
+    /// the others. What was accepted is known when it is sent again.
     pub async fn put_many(
         &self,
         table: &str,
@@ -50,11 +50,21 @@ impl Client {
             #[serde(flatten)]
             edit: &'a Edit,
         }
-        let sent: Vec<Sent> = edits.iter().map(|(id, edit)| Sent { id, edit }).collect();
-        let branches = edits.iter().any(|(_, edit)| edit.branch);
-        let target = Target { verb: "records:put", member: "records", branches };
-        let name = |place: usize| (edits[place].0.clone(), None);
-        self.put_all(table, target, &sent, name).await
+        let mut outcomes = Vec::with_capacity(edits.len());
+        for branches in [false, true] {
+            let (places, sent): (Vec<usize>, Vec<Sent>) = edits
+                .iter()
+                .enumerate()
+                .filter(|(_, (_, edit))| edit.branch == branches)
+                .map(|(place, (id, edit))| (place, Sent { id, edit }))
+                .unzip();
+            let target = Target { verb: "records:put", member: "records", branches };
+            let name = |place: usize| (sent[place].id.to_owned(), None);
+            outcomes
+                .extend(places.into_iter().zip(self.put_all(table, target, &sent, name).await?));
+        }
+        outcomes.sort_by_key(|(place, _)| *place);
+        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 
     async fn put_all(

@@ -61,8 +61,11 @@ async fn edits_go_in_bulk_and_changes_come_as_they_are_asked_for() {
     let outcome = client.put_many("cases", &other).await.unwrap().remove(0);
     assert_eq!((outcome.status, outcome.winner), (OutcomeStatus::Conflict, Some(edited.clone())));
     let branch = [("b".to_owned(), Edit { branch: true, ..edit("other") })];
-    let outcome = client.put_many("cases", &branch).await.unwrap().remove(0);
-    assert_eq!(outcome.status, OutcomeStatus::Accepted);
+    // One that may branch lets no other do so.
+    let both = [branch[0].clone(), ("b".to_owned(), edit("third"))];
+    let outcomes = client.put_many("cases", &both).await.unwrap();
+    let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.status).collect();
+    assert_eq!(statuses, [OutcomeStatus::Accepted, OutcomeStatus::Conflict]);
 
     let ask = |asked: Changes| {
         let (client, tables) = (client.clone(), vec!["cases".to_owned()]);
