@@ -38,10 +38,12 @@ mod backoff;
 mod changes;
 mod conflicts;
 mod error;
+mod lines;
 mod peers;
 mod records;
 mod request;
 mod revisions;
+mod snapshot;
 mod tables;
 
 use futures_util::future::BoxFuture;
@@ -59,6 +61,7 @@ pub use conflicts::Resolution;
 pub use error::{Error, Refusal};
 pub use peers::Checkpoint;
 pub use records::{Edit, Show};
+pub use snapshot::{Snapshot, Winners};
 pub use tables::{NewColumn, NewTable};
 
 /// Why a token could not be had.

@@ -1,8 +1,11 @@
 //! In charge of one request and its answer: the token, the time that it may take, the bytes that are
 //! taken, and trying again.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response, Url};
+use axum::body::Bytes;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use revision::RevisionId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,11 +17,18 @@ use super::{Client, Error, Token};
 /// The longest pause that a gateway's Retry-After is taken for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
+/// Below so many bytes a body goes as it is: it fits a packet.
+const COMPRESS_BYTES_MIN: usize = 1024;
+
+/// Of zstd: fast, and all but as small as the levels above.
+const COMPRESS_LEVEL: i32 = 3;
+
 /// A request before it is sent.
 pub struct Ask {
     method: Method,
     url: Url,
-    body: Option<Vec<u8>>,
+    headers: HeaderMap,
+    body: Option<Bytes>,
     /// How long the gateway may keep silent on purpose.
     wait: Duration,
     /// Whether the caller makes it smaller when it takes too long.
@@ -69,15 +79,30 @@ impl Ask {
         self
     }
 
-    pub fn body(mut self, body: Vec<u8>) -> Self {
-        self.body = Some(body);
-        self
+    pub fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Error> {
+        let fault = |_| Error::Unaskable(format!("no header holds {value:?}"));
+        self.headers.insert(name, HeaderValue::from_str(value).map_err(fault)?);
+        Ok(self)
+    }
+
+    /// A body of JSON; compressed where that is of use to a slow line.
+    pub fn body(mut self, body: Vec<u8>) -> Result<Self, Error> {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if body.len() < COMPRESS_BYTES_MIN {
+            self.body = Some(body.into());
+            return Ok(self);
+        }
+        let small = zstd::encode_all(body.as_slice(), COMPRESS_LEVEL)
+            .map_err(|error| Error::Unaskable(format!("this can't be compressed: {error}")))?;
+        self.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+        self.body = Some(small.into());
+        Ok(self)
     }
 
     pub fn json(self, body: &impl Serialize) -> Result<Self, Error> {
         let bytes = serde_json::to_vec(body)
             .map_err(|error| Error::Unaskable(format!("this can't be written: {error}")))?;
-        Ok(self.body(bytes))
+        self.body(bytes)
     }
 }
 
@@ -94,7 +119,7 @@ impl Client {
             .pop_if_empty()
             .extend(segments);
         let wait = Duration::ZERO;
-        Ok(Ask { method, url, body: None, wait, splits: false })
+        Ok(Ask { method, url, headers: HeaderMap::new(), body: None, wait, splits: false })
     }
 
     /// The answer as JSON of its type; tried again where what went wrong passes.
@@ -134,19 +159,29 @@ impl Client {
 
     async fn send_once(&self, ask: &Ask) -> Result<Vec<u8>, Error> {
         let limits = &self.inner.limits;
+        let all = async { read(self.open(ask).await?, limits.answer_bytes_max).await };
+        within(limits.request + ask.wait, all).await
+    }
+
+    /// The answer before its body is read; what is neither success nor 304 is an error.
+    pub(super) async fn open(&self, ask: &Ask) -> Result<Response, Error> {
+        let limits = &self.inner.limits;
         let mut request = self.inner.http.request(ask.method.clone(), ask.url.clone());
-        request = self.authorized(request).await?.timeout(limits.request + ask.wait);
+        request = self.authorized(request).await?.headers(ask.headers.clone());
         if let Some(body) = &ask.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            request = request.body(body.clone());
         }
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        let retry_after = retry_after(&response);
-        let bytes = read(response, limits.answer_bytes_max).await?;
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        Err(Error::Refused(Box::new(refusal(status.as_u16(), &bytes, retry_after))))
+        let answered = async {
+            let answer = request.send().await.map_err(unreachable)?;
+            let status = answer.status();
+            if status.is_success() || status == StatusCode::NOT_MODIFIED {
+                return Ok(answer);
+            }
+            let retry_after = retry_after(&answer);
+            let bytes = read(answer, limits.answer_bytes_max).await?;
+            Err(Error::Refused(Box::new(refusal(status.as_u16(), &bytes, retry_after))))
+        };
+        within(limits.request + ask.wait, answered).await
     }
 
     async fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
@@ -164,7 +199,15 @@ impl Client {
     }
 }
 
-fn unreachable(error: reqwest::Error) -> Error {
+async fn within<T>(
+    time: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = |_| Error::Unreachable("the answer did not come in time".into());
+    tokio::time::timeout(time, answer).await.map_err(late)?
+}
+
+pub fn unreachable(error: reqwest::Error) -> Error {
     // What is to blame stands in the causes; the URL would be told twice.
     Error::Unreachable(with_causes(&error.without_url()))
 }
@@ -204,7 +247,7 @@ fn refusal(status: u16, bytes: &[u8], retry_after: Option<Duration>) -> Refusal 
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     crate::deep::parse(bytes).map_err(|error| Error::Unreadable(error.to_string()))
 }
 

@@ -124,7 +124,7 @@ impl Client {
         body.extend(b"]}");
         let ask = self.ask(Method::POST, &["v1", "tables", table, target.verb])?;
         let ask = ask.query_if("on_conflict", target.branches.then_some("branch"));
-        let answer: Answer = self.answer(ask.body(body).splits()).await?;
+        let answer: Answer = self.answer(ask.body(body)?.splits()).await?;
         Ok(answer.results)
     }
 

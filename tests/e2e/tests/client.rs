@@ -6,7 +6,7 @@
 use futures_util::{StreamExt, pin_mut};
 use gateway::client::{
     Changes, Checkpoint, Client, Edit, Error, Include, Limits, NewColumn, NewTable, OutcomeStatus,
-    Resolution, Show, Style,
+    Resolution, Show, Style, Winners,
 };
 use godwit_e2e::site::Site;
 use godwit_e2e::stack::Stack;
@@ -245,6 +245,53 @@ async fn a_stream_is_followed_across_the_gateways_end() {
     expected.push("last".into());
     let ids = tokio::time::timeout(Duration::from_secs(60), follower).await.unwrap().unwrap();
     assert_eq!(ids, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_breaks_off_goes_on_and_is_not_sent_twice() {
+    let mut site = Site::open("snapshot").await.unwrap();
+    // Random, so that no compression lets all of it into the buffers between the two.
+    let fill = "create table cases (id text primary key, region text, photo text);
+        select godwit.track('cases');
+        insert into cases select to_char(n, 'FM00000'), case when n % 2 = 0 then 'even' else 'odd' end,
+               (select string_agg(md5(random()::text || m), '') from generate_series(1, 250) m)
+          from generate_series(1, 5000) n";
+    site.sql.batch_execute(fill).await.unwrap();
+    let client = Client::new(&site.url).unwrap();
+    let end = client.now().await.unwrap();
+    let mut snapshot = client.snapshot("cases", &Winners::default()).await.unwrap().unwrap();
+    assert_eq!(snapshot.next, end);
+    let mut records = Vec::new();
+    while records.len() < 10 {
+        records.push(snapshot.record().await.unwrap().unwrap());
+    }
+    site.kill_gateway().await.unwrap();
+    // Behind what has come, and in front of it: only the first is seen.
+    let late = "insert into cases values ('99999', 'odd', ''), ('00000', 'odd', '')";
+    site.sql.batch_execute(late).await.unwrap();
+    while let Some(record) = snapshot.record().await.unwrap() {
+        records.push(record);
+    }
+    assert_eq!(snapshot.next, end);
+    let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let expected: Vec<String> = (1..=5000).chain([99_999]).map(|n| format!("{n:05}")).collect();
+    assert_eq!(ids, expected);
+
+    let filter = Some("region.eq.even".to_owned());
+    let even = Winners { filter, known: None };
+    let mut snapshot = client.snapshot("cases", &even).await.unwrap().unwrap();
+    assert_eq!(snapshot.record().await.unwrap().unwrap().id, "00002");
+    let known = Winners { known: snapshot.tag.clone(), ..even };
+    assert!(known.known.is_some());
+    assert!(client.snapshot("cases", &known).await.unwrap().is_none());
+    site.sql.batch_execute("delete from cases where id = '00004'").await.unwrap();
+    let mut snapshot = client.snapshot("cases", &known).await.unwrap().unwrap();
+    let ids =
+        [snapshot.record().await.unwrap().unwrap(), snapshot.record().await.unwrap().unwrap()]
+            .map(|record| record.id);
+    assert_eq!(ids, ["00002", "00006"]);
+    let error = client.snapshot("nothing", &Winners::default()).await.err().unwrap();
+    assert_eq!(error.name(), Some("table_not_found"), "{error}");
 }
 
 #[tokio::test]
