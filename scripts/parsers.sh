@@ -12,7 +12,10 @@ cd "$ROOT"
 RUSTC_WORKSPACE_WRAPPER=$here/cover.sh CXX=clang++ cargo build --release --quiet -p godwit-parsers
 # Kept apart: a later build without the wrapper would stand in its place.
 work=$LOCAL/parsers
-mkdir -p "$work"
+mkdir -p "$work/tmp"
+# What a target writes goes with the run.
+export TMPDIR=$work/tmp
+trap 'rm -rf "$work/tmp"' EXIT
 cp "$TARGET/release/godwit-parsers" "$work/godwit-parsers"
 mapfile -t targets < <("$work/godwit-parsers" 2> /dev/null)
 [ "${#targets[@]}" -gt 1 ] || die "the targets can't be listed."
@@ -22,6 +25,7 @@ each=$((seconds * 2 / ${#targets[@]}))
 run() {
     local target=$1
     mkdir -p "$work/$target"
+    rm -f "$work/$target"-*
     GODWIT_PARSER=$target "$work/godwit-parsers" -max_total_time="$each" -max_len=65536 -len_control=20 -timeout=10 \
         -rss_limit_mb=1024 -artifact_prefix="$work/$target-" "$work/$target" "tests/parsers/seeds/$target" \
         > "$work/$target.log" 2>&1
@@ -47,7 +51,9 @@ for target in "${targets[@]}"; do
 done
 for target in "${findings[@]}"; do
     tail -n 30 "$work/$target.log"
-    say "again: GODWIT_PARSER=$target $work/godwit-parsers $work/$target-…"
+    for input in "$work/$target"-*; do
+        [ ! -e "$input" ] || say "again: GODWIT_PARSER=$target $work/godwit-parsers $input"
+    done
 done
 echo "parsers: ${#targets[@]} targets, $inputs inputs, ${#findings[@]} findings"
 [ "${#findings[@]}" = 0 ]

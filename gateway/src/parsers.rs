@@ -3,6 +3,7 @@
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use clap::Parser;
+use jsonwebtoken::{EncodingKey, Header};
 use revision::Record;
 use std::fs::File;
 use std::io::Write;
@@ -52,11 +53,12 @@ pub fn precondition(value: &[u8]) -> Option<HeaderValue> {
     }
 }
 
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
 fn serve(header: &str) -> Box<Serve> {
     let line =
         ["godwit", "serve", "--database-url", "x", "--trusted-proxies", "10.0.0.0/8,fd00::/8"];
-    let secret =
-        ["--jwt-secret", "a secret of more than thirty-two bytes", "--forwarded-header", header];
+    let secret = ["--jwt-secret", SECRET, "--forwarded-header", header];
     match Cli::try_parse_from(line.into_iter().chain(secret)) {
         Ok(Cli { command: Command::Serve(serve) }) => serve,
         _ => std::process::exit(3),
@@ -80,6 +82,20 @@ pub fn forwarded(peer: IpAddr, is_rfc: bool, value: &[u8]) -> Option<IpAddr> {
 pub fn token(value: &[u8]) -> bool {
     let headers = headers(header::AUTHORIZATION, value);
     headers.is_some_and(|headers| AUTH.as_ref().is_some_and(|auth| auth.caller(&headers).is_ok()))
+}
+
+/// What the defaults allow clocks to differ by, in seconds.
+pub const LEEWAY: f64 = 30.0;
+
+pub fn now() -> u64 {
+    jsonwebtoken::get_current_timestamp()
+}
+
+/// Whether claims that the secret has signed let anybody in.
+pub fn claims(claims: &serde_json::Value) -> bool {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signed = jsonwebtoken::encode(&Header::default(), claims, &key);
+    signed.is_ok_and(|signed| token(format!("Bearer {signed}").as_bytes()))
 }
 
 /// How many records a file has that is read to its seal.

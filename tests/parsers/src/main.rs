@@ -19,11 +19,13 @@ const TARGETS: &[(&str, Target)] = &[
     ("value", value),
     ("json", json),
     ("canonical", canonical),
+    ("decoded", decoded),
     ("changes", changes),
     ("page", page),
     ("precondition", precondition),
     ("forwarded", forwarded),
     ("token", token),
+    ("claims", claims),
     ("export", export),
 ];
 
@@ -142,6 +144,14 @@ fn canonical(bytes: &[u8]) {
     assert_eq!(one == other, name(&one) == name(&other));
 }
 
+/// Whatever is read as canonical bytes is what would be written of it, to the byte: no two texts have one hash.
+fn decoded(bytes: &[u8]) {
+    let Ok(read) = revision::canonical::decode(bytes) else { return };
+    let previous = read.previous.as_ref();
+    let written = revision::canonical::encode(&read.id, previous, read.deleted, &read.attributes);
+    assert_eq!(written, bytes);
+}
+
 fn changes(bytes: &[u8]) {
     if let Some(text) = text(bytes) {
         parsers::changes(text);
@@ -182,6 +192,21 @@ fn forwarded(bytes: &[u8]) {
 /// Without the secret nobody is let in.
 fn token(bytes: &[u8]) {
     assert!(!parsers::token(bytes), "a token was made up");
+}
+
+/// Of claims that are signed as they should be, only those that are true now name a role.
+fn claims(bytes: &[u8]) {
+    let Ok(claims) = serde_json::from_slice::<serde_json::Value>(bytes) else { return };
+    if !parsers::claims(&claims) {
+        return;
+    }
+    let now = parsers::now() as f64;
+    // Beyond a double it is endless.
+    let number = |time: &serde_json::Value| time.to_string().parse::<f64>().expect("a number");
+    let time = |name: &str| claims.get(name).map(number);
+    assert!(claims["role"].as_str().is_some_and(|role| !role.is_empty() && !role.contains('\0')));
+    assert!(time("exp").is_none_or(|exp| exp > now - parsers::LEEWAY - 5.0), "expired");
+    assert!(time("nbf").is_none_or(|nbf| nbf < now + parsers::LEEWAY + 5.0), "not yet");
 }
 
 /// The lines of a file, or the file itself where the first byte is odd.
