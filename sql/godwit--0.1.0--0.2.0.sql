@@ -58,6 +58,46 @@ create table godwit.progress (
 comment on table godwit.progress is 'How far godwit.compact and godwit.track_online are.';
 grant select on godwit.progress to public;
 
+create sequence godwit.identity as bigint;
+do $$
+begin
+    perform pg_catalog.setval('godwit.identity',
+        ('x' || pg_catalog.substr(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 17))::pg_catalog.bit(64)::bigint
+        & 9223372036854775807 | 1);
+end
+$$;
+grant select on sequence godwit.identity to public;
+select pg_catalog.pg_extension_config_dump('godwit.identity', '');
+
+create table godwit.local_documents (
+    relation regclass not null,
+    owner text not null default current_user,
+    -- The subject of the token, for many may share one role.
+    author text not null default godwit._author(),
+    id text collate "C" not null check (pg_catalog.octet_length(id) between 1 and 1024),
+    revision bigint not null check (revision > 0),
+    -- As it came, without _id and _rev.
+    body text not null check (pg_catalog.octet_length(body) <= 1048576),
+    at timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (relation, owner, author, id)
+);
+comment on table godwit.local_documents is
+    'What clients of the CouchDB protocol keep for themselves, such as checkpoints; written by godwit.put_local.';
+select pg_catalog.pg_extension_config_dump('godwit.local_documents', '');
+
+alter table godwit.local_documents enable row level security;
+create policy own on godwit.local_documents
+    using (owner = current_user and author = (select godwit._author()))
+    with check (owner = current_user and author = (select godwit._author()));
+create policy reading on godwit.local_documents as restrictive for insert with check (exists (
+    select from godwit.tracked t where t.relation = local_documents.relation
+       and (pg_catalog.has_table_privilege(t.twin, 'select') or pg_catalog.has_any_column_privilege(t.relation, 'insert'))));
+create policy monitor on godwit.local_documents for select using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.local_documents'::pg_catalog.regclass), 'usage'));
+create policy tidy on godwit.local_documents for delete using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.local_documents'::pg_catalog.regclass), 'usage'));
+grant select, insert, update, delete on godwit.local_documents to public;
+
 create table godwit.peers (
     peer text primary key check (pg_catalog.octet_length(peer) between 1 and 256 and peer !~ '[[:cntrl:]]'),
     -- A sequence of this database: up to there the peer has read.
@@ -158,6 +198,14 @@ create or replace function godwit._get(
 create or replace function godwit._records(relation oid, after text, max integer, filter jsonb)
     returns table (id text, record text)
     language c volatile as 'MODULE_PATHNAME', '_records_wrapper';
+
+create or replace function godwit._records_between(relation oid, low text, high text, descending boolean, skip bigint, max integer)
+    returns table (id text, record text)
+    language c volatile as 'MODULE_PATHNAME', '_records_between_wrapper';
+
+create or replace function godwit._get_many(relation oid, ids text[], revisions text[], ancestry boolean)
+    returns table (ord integer, id text, record text, leaf boolean)
+    language c volatile as 'MODULE_PATHNAME', '_get_many_wrapper';
 
 create or replace function godwit._history(relation oid, id text, leaves_only boolean)
     returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
@@ -1988,6 +2036,147 @@ create or replace function godwit.peers()
 comment on function godwit.peers is
     'The caller''s own peers, all for operators: how far each is, and how many sequences behind.';
 
+create or replace function godwit.database_uuid() returns text
+    language sql
+    stable
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select md5('godwit ' || last_value) from godwit.identity $$;
+
+comment on function godwit.database_uuid is
+    'Tells this database from others; a dump or backup that is restored goes on as the same.';
+
+create or replace function godwit.get_local(relation regclass, id text)
+    returns table (revision bigint, body text)
+    language sql
+    stable
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select d.revision, d.body from godwit.local_documents d
+         where d.relation = get_local.relation and d.id = get_local.id
+           and d.owner = current_user and d.author = (select godwit._author())
+    $$;
+
+comment on function godwit.get_local is 'A local document of the caller''s: how often it was written, and its body.';
+
+create or replace function godwit.put_local(relation regclass, id text, edited bigint, body text) returns bigint
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+#variable_conflict use_column
+declare
+    made bigint;
+begin
+    -- Whoever writes the same at the same time waits here, and then has edited what is gone.
+    insert into godwit.local_documents as d (relation, id, revision, body)
+    values (put_local.relation, put_local.id, coalesce(put_local.edited, 0) + 1, put_local.body)
+        on conflict on constraint local_documents_pkey do update
+       set revision = d.revision + 1, body = excluded.body, at = clock_timestamp()
+     where d.revision = coalesce(put_local.edited, 0)
+ returning d.revision into made;
+    if made is null then
+        raise exception 'local document % was edited meanwhile', quote_literal(left(put_local.id, 80))
+            using errcode = 'serialization_failure',
+                  detail = (select 'winner: 0-' || d.revision from godwit.get_local(put_local.relation, put_local.id) d);
+    end if;
+    return made;
+end
+$$;
+
+comment on function godwit.put_local is
+    'Writes a local document that was read as this revision, null if it is new; SQLSTATE 40001 when it is another by now.';
+
+create or replace function godwit.delete_local(relation regclass, id text, edited bigint) returns boolean
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+        with gone as (
+            delete from godwit.local_documents d
+             where d.relation = delete_local.relation and d.id = delete_local.id
+               and d.owner = current_user and d.author = (select godwit._author())
+               and d.revision = coalesce(delete_local.edited, d.revision)
+             returning d.id)
+        select exists (select from gone)
+    $$;
+
+comment on function godwit.delete_local is 'Deletes a local document; false where there is none of this revision.';
+
+create or replace function godwit.count_records(relation regclass) returns bigint
+    language plpgsql
+    stable
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    counted bigint;
+begin
+    perform godwit._require_table(relation);
+    execute format('select count(*) from %s', relation) into counted;
+    return counted;
+end
+$$;
+
+comment on function godwit.count_records is 'How many records the caller sees: counted, so it takes as long as count(*) does.';
+
+create or replace function godwit.records_between(
+    relation regclass,
+    low text default null,
+    high text default null,
+    descending boolean default false,
+    skip bigint default 0,
+    max integer default 100
+) returns table (id text, record jsonb)
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select r.id, r.record::jsonb from godwit._records_between(relation, low, high, descending, skip, max) r $$;
+
+comment on function godwit.records_between is
+    'Winners whose record ids are from low to high, by the ids'' bytes, from either end.';
+
+create or replace function godwit.get_many(
+    relation regclass,
+    ids text[],
+    revisions text[],
+    ancestry boolean default true
+) returns table (ord integer, id text, record jsonb, leaf boolean)
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select r.ord, r.id, r.record::jsonb, r.leaf from godwit._get_many(relation, ids, revisions, ancestry) r $$;
+
+comment on function godwit.get_many is
+    'Revisions by name, or winners where the name is null; a record that is not here in full is null.';
+
+create or replace function godwit.drop_document_table(relation regclass) returns void
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    perform godwit._require_table(relation);
+    if exists (select from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+                  and a.attname not in ('_id', '_rev'))
+    then
+        raise exception 'table % has columns of its own', relation
+            using errcode = 'insufficient_privilege', hint = 'Drop it in SQL: godwit.untrack, then drop table.';
+    end if;
+    perform godwit.untrack(relation, drop_history => true);
+    execute format('drop table %s', relation);
+end
+$$;
+
+comment on function godwit.drop_document_table is
+    'Drops a table that has no columns but its record id, with its history; refuses all others.';
+
 create or replace function godwit._after_drop() returns event_trigger
     language plpgsql
     security definer
@@ -2064,6 +2253,9 @@ begin
     delete from godwit.era e
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = e.relation;
+    delete from godwit.local_documents l
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = l.relation;
     -- With a partition its rows are gone. Which table it was of nobody says any more.
     if coalesce(current_setting('godwit.altering', true), '') <> 'on' and exists (
         select from pg_event_trigger_dropped_objects() o

@@ -49,6 +49,12 @@ create function godwit._get(
 create function godwit._records(relation oid, after text, max integer, filter jsonb)
     returns table (id text, record text)
     language c volatile as 'MODULE_PATHNAME', '_records_wrapper';
+create function godwit._records_between(relation oid, low text, high text, descending boolean, skip bigint, max integer)
+    returns table (id text, record text)
+    language c volatile as 'MODULE_PATHNAME', '_records_between_wrapper';
+create function godwit._get_many(relation oid, ids text[], revisions text[], ancestry boolean)
+    returns table (ord integer, id text, record text, leaf boolean)
+    language c volatile as 'MODULE_PATHNAME', '_get_many_wrapper';
 create function godwit._history(relation oid, id text, leaves_only boolean)
     returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
                    leaf boolean, seq bigint, at timestamptz, by text, record jsonb)

@@ -76,4 +76,5 @@ mod subtransaction;
 ::pgrx::extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["conflicts"]);
 ::pgrx::extension_sql_file!("../sql/maintain.sql", name = "maintain", requires = ["changes"]);
 ::pgrx::extension_sql_file!("../sql/peers.sql", name = "peers", requires = ["maintain"]);
-::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["peers"]);
+::pgrx::extension_sql_file!("../sql/couch.sql", name = "couch", requires = ["peers"]);
+::pgrx::extension_sql_file!("../sql/events.sql", name = "events", requires = ["couch"]);

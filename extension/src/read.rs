@@ -237,6 +237,103 @@ fn _records(
     }))
 }
 
+/// Revisions by name, or winners where none is named; what isn't here in full has no record.
+#[pg_extern(sql = false)]
+fn _get_many(
+    relation: Option<pg_sys::Oid>,
+    ids: Vec<Option<String>>,
+    revisions: Vec<Option<String>>,
+    ancestry: Option<bool>,
+) -> TableIterator<
+    'static,
+    (name!(ord, i32), name!(id, String), name!(record, Option<String>), name!(leaf, bool)),
+> {
+    let (relation, ancestry) = (need(relation, "relation"), need(ancestry, "ancestry"));
+    if ids.len() != revisions.len() {
+        Error::BadArgument("there are as many revisions as ids; null is the winner".into()).report()
+    }
+    let ids: Vec<String> = ids.into_iter().map(|id| need(id, "an id")).collect();
+    let shape = Shape::of(relation).or_report();
+    let _settings = Settings::path(PINNED_PATH);
+    let named: Vec<Option<String>> = ids
+        .iter()
+        .zip(&revisions)
+        .map(|(id, text)| {
+            let revision = text.as_deref().map(|text| revision_of(id, text).or_report());
+            revision.map(|revision| revision.to_string())
+        })
+        .collect();
+    let (twin, is_leaf) = (&shape.twin, is_leaf(&shape));
+    let sql = format!(
+        "select k.ord::int8, k.id, coalesce(n.row, w.row), coalesce(n.leaf, true)
+           from unnest($1, $2) with ordinality k(id, revision, ord)
+           left join lateral (
+                select _godwit_row as row, {is_leaf} as leaf from {twin} _godwit_row
+                 where _godwit_row._id = k.id and _godwit_row._rev = k.revision::godwit.revision
+                   and not _godwit_row._stub) n on k.revision is not null
+           left join lateral (
+                select _godwit_row as row from {twin} _godwit_row
+                 where _godwit_row._id = k.id and not _godwit_row._stub and {is_leaf}
+                 order by _godwit_row._deleted, _godwit_row._rev desc limit 1) w on k.revision is null
+          order by k.ord"
+    );
+    let args = [spi::texts(ids.iter().map(String::as_str)), spi::optional_texts(&named)];
+    TableIterator::new(spi::rows(&sql, &args, |row| {
+        let record = row.get::<pg_sys::Datum>(3).map(|datum| {
+            let mut record = of_datum(&shape, datum).or_report();
+            record.revisions = match &record.revision {
+                Some(revision) if ancestry => Some(self::ancestry(&shape, &record.id, revision)),
+                _ => None,
+            };
+            to_text(&record)
+        });
+        (row.need::<i64>(1) as i32, row.need(2), record, row.need(4))
+    }))
+}
+
+/// Winners whose ids lie between two, both included, from either end.
+#[pg_extern(sql = false)]
+fn _records_between(
+    relation: Option<pg_sys::Oid>,
+    low: Option<&str>,
+    high: Option<&str>,
+    descending: Option<bool>,
+    skip: Option<i64>,
+    max: Option<i32>,
+) -> TableIterator<'static, (name!(id, String), name!(record, String))> {
+    let (relation, max) = (need(relation, "relation"), need(max, "max"));
+    let (descending, skip) = (need(descending, "descending"), need(skip, "skip"));
+    if max < 0 || skip < 0 {
+        Error::BadArgument("neither max nor skip is negative".into()).report()
+    }
+    let shape = Shape::of(relation).or_report();
+    let _settings = Settings::path(PINNED_PATH);
+    // A bound that isn't there is not in the statement, so that the index is read between those that are.
+    let above = if low.is_some() { "_godwit_row._id >= $1" } else { "$1::text is null" };
+    let below = if high.is_some() { "_godwit_row._id <= $2" } else { "$2::text is null" };
+    let order = if descending { "desc" } else { "asc" };
+    let same = if shape.has_id_column() {
+        "t._id = _godwit_row._id".to_owned()
+    } else {
+        shape.same_key("t", "_godwit_row")
+    };
+    let sql = format!(
+        "select _godwit_row from {twin} _godwit_row
+          cross join lateral (select from {table} t where {same} and t._rev = _godwit_row._rev offset 0) t
+          where {above} and {below} order by _godwit_row._id {order} offset $3 limit $4",
+        twin = shape.twin,
+        table = shape.table,
+    );
+    let args =
+        [spi::optional_text(low), spi::optional_text(high), spi::int8(skip), spi::int8(max.into())];
+    TableIterator::new(spi::rows(&sql, &args, |row| {
+        let mut record = of_datum(&shape, row.need(1)).or_report();
+        record.revisions = None;
+        let text = to_text(&record);
+        (record.id, text)
+    }))
+}
+
 type Line = (
     String,
     Option<String>,

@@ -1,7 +1,7 @@
 //! In charge of request bodies: bounded in size and depth before anything is parsed, and refused
 //! with a reason that names the fault.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -30,6 +30,11 @@ pub async fn json<T: DeserializeOwned>(
             "the body must be sent as content-type: application/json",
         ));
     }
+    parse(&bytes(headers, body, bytes_max).await?)
+}
+
+/// Reads a body of any type.
+pub async fn bytes(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Error> {
     // What the gateway can decompress it has by now, and the header is gone.
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Error::new(
@@ -40,22 +45,21 @@ pub async fn json<T: DeserializeOwned>(
     }
     let mut body = body;
     let collected = Limited::new(&mut body, bytes_max).collect().await;
-    let bytes = match collected {
-        Ok(collected) => collected.to_bytes(),
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             // Who is still sending when the connection closes may never see the answer.
             let rest = bytes_max.saturating_mul(SKIPPED_TIMES);
             let skipped = tokio::time::timeout(SKIP_TIME, skip(body, rest)).await;
             tracing::debug!(whole = matches!(skipped, Ok(true)), "a body was too large");
-            return Err(Error::too_large(format!("the body has more than {bytes_max} bytes")));
+            Err(Error::too_large(format!("the body has more than {bytes_max} bytes")))
         }
         Err(error) if has_stalled(error.as_ref()) => {
             let reason = "nothing of the body came for too long";
-            return Err(Error::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason));
+            Err(Error::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason))
         }
-        Err(error) => return Err(Error::bad_request(format!("the body broke off: {error}"))),
-    };
-    parse(&bytes)
+        Err(error) => Err(Error::bad_request(format!("the body broke off: {error}"))),
+    }
 }
 
 /// Each layer around a body has wrapped the error once.

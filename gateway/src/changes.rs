@@ -64,7 +64,7 @@ enum Number {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-enum Since {
+pub enum Since {
     Sequence(i64),
     Text(String),
 }
@@ -211,7 +211,7 @@ async fn answer(
 }
 
 /// The sequence that a reader begins from.
-async fn begin(gateway: &Gateway, ask: &Ask, since: Option<Since>) -> Result<i64, Error> {
+pub async fn begin(gateway: &Gateway, ask: &Ask, since: Option<Since>) -> Result<i64, Error> {
     let fault = || {
         Error::bad_request(
             "since is a sequence (0, or what an answer said as next), `now`, or a time by RFC 3339",
@@ -398,6 +398,25 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
 }
 
 impl Ask {
+    /// Records of one table, each once with its leaves, with their bodies if they are wanted.
+    pub fn of_leaves(
+        caller: Caller,
+        table: &str,
+        limit: i64,
+        with_bodies: bool,
+        ids: Option<Vec<String>>,
+    ) -> Self {
+        Ask {
+            caller,
+            tables: Some(vec![table.to_owned()]),
+            limit,
+            include: if with_bodies { Include::Records } else { Include::None },
+            style: Style::Leaves,
+            ids,
+            filter: None,
+        }
+    }
+
     pub fn caller(&self) -> &Caller {
         &self.caller
     }

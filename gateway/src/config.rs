@@ -163,6 +163,11 @@ pub struct Serve {
     #[arg(long, env = "GODWIT_CORS_MAX_AGE_S", default_value_t = 3_600)]
     pub cors_max_age_s: u64,
 
+    /// Serve CouchDB's API at / too, and not only at /couch: the gateway then looks like a CouchDB server whose
+    /// databases are the tables. Tables named v1, health or metrics are found under /couch alone.
+    #[arg(long, env = "GODWIT_COUCH_ROOT")]
+    pub couch_root: bool,
+
     /// How long to go on taking connections after a signal to stop, in milliseconds, while /health/ready
     /// answers 503 already, so that whoever distributes requests notices first.
     #[arg(long, env = "GODWIT_SHUTDOWN_DRAIN_MS", default_value_t = 0)]

@@ -7,6 +7,7 @@ mod changes;
 pub mod client;
 pub mod config;
 mod conflicts;
+mod couch;
 mod database;
 mod deep;
 pub mod doctor;

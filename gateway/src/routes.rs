@@ -33,7 +33,8 @@ use crate::observe::{self, Answered, REQUEST_ID};
 use crate::remote::{self, Client, Peer};
 use crate::stopping::Stopping;
 use crate::{
-    changes, conflicts, openapi, peers, records, rejected, revisions, snapshot, status, tables,
+    changes, conflicts, couch, openapi, peers, records, rejected, revisions, snapshot, status,
+    tables,
 };
 
 /// Smaller answers don't get smaller: a packet takes about as much.
@@ -49,6 +50,8 @@ pub struct Gateway {
     pub stopping: Stopping,
     pub metrics: Metrics,
     pub health: Health,
+    /// What the columns of tables hold, as far as it was asked a moment ago.
+    pub columns: couch::Cache,
 }
 
 impl Gateway {
@@ -62,6 +65,7 @@ impl Gateway {
             metrics: Metrics::new(config.metrics.metrics_role.clone()),
             stopping: Stopping::default(),
             health: Health::default(),
+            columns: couch::Cache::default(),
             config,
             auth,
             database,
@@ -101,6 +105,10 @@ pub fn routes(gateway: Arc<Gateway>) -> Router {
         .route("/v1/status", get(status::show));
     if config.metrics.metrics_public {
         router = router.route("/metrics", get(metrics::show));
+    }
+    router = router.nest("/couch", couch::routes()).route("/couch/", get(couch::welcome));
+    if config.couch_root {
+        router = router.merge(couch::routes());
     }
     router
         .fallback(no_route)

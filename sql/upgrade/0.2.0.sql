@@ -56,6 +56,46 @@ create table godwit.progress (
 comment on table godwit.progress is 'How far godwit.compact and godwit.track_online are.';
 grant select on godwit.progress to public;
 
+create sequence godwit.identity as bigint;
+do $$
+begin
+    perform pg_catalog.setval('godwit.identity',
+        ('x' || pg_catalog.substr(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 17))::pg_catalog.bit(64)::bigint
+        & 9223372036854775807 | 1);
+end
+$$;
+grant select on sequence godwit.identity to public;
+select pg_catalog.pg_extension_config_dump('godwit.identity', '');
+
+create table godwit.local_documents (
+    relation regclass not null,
+    owner text not null default current_user,
+    -- The subject of the token, for many may share one role.
+    author text not null default godwit._author(),
+    id text collate "C" not null check (pg_catalog.octet_length(id) between 1 and 1024),
+    revision bigint not null check (revision > 0),
+    -- As it came, without _id and _rev.
+    body text not null check (pg_catalog.octet_length(body) <= 1048576),
+    at timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (relation, owner, author, id)
+);
+comment on table godwit.local_documents is
+    'What clients of the CouchDB protocol keep for themselves, such as checkpoints; written by godwit.put_local.';
+select pg_catalog.pg_extension_config_dump('godwit.local_documents', '');
+
+alter table godwit.local_documents enable row level security;
+create policy own on godwit.local_documents
+    using (owner = current_user and author = (select godwit._author()))
+    with check (owner = current_user and author = (select godwit._author()));
+create policy reading on godwit.local_documents as restrictive for insert with check (exists (
+    select from godwit.tracked t where t.relation = local_documents.relation
+       and (pg_catalog.has_table_privilege(t.twin, 'select') or pg_catalog.has_any_column_privilege(t.relation, 'insert'))));
+create policy monitor on godwit.local_documents for select using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.local_documents'::pg_catalog.regclass), 'usage'));
+create policy tidy on godwit.local_documents for delete using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.local_documents'::pg_catalog.regclass), 'usage'));
+grant select, insert, update, delete on godwit.local_documents to public;
+
 create table godwit.peers (
     peer text primary key check (pg_catalog.octet_length(peer) between 1 and 256 and peer !~ '[[:cntrl:]]'),
     -- A sequence of this database: up to there the peer has read.

@@ -1,0 +1,315 @@
+//! In charge of a document of CouchDB's as a record of ours, and back: plain JSON beside values of eleven kinds.
+//!
+//! A value is stored as its column's kind only where it comes back as the same JSON; all else goes as it came, is read
+//! by the column's own type, and is given back as it came.
+
+use axum::http::StatusCode;
+use revision::{Attributes, Record, RevisionId, Value};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value as Json};
+use std::collections::BTreeMap;
+
+use super::columns::{Columns, Kind};
+use super::error::Refusal;
+
+/// Above this a double can't tell an integer from the next (ECMA-262, Number.MAX_SAFE_INTEGER).
+const SAFE_INTEGER: u64 = (1 << 53) - 1;
+/// As many digits any double gives back as they were (IEEE 754, binary64).
+const SAFE_DIGITS: usize = 15;
+/// What was merged says from what; it is of that revision alone, and no client's to send.
+const MERGED: &str = revision::merge::MERGED;
+/// Before the name of a column that begins with an underscore, which in a document only CouchDB's own members may.
+const COLUMN: &str = "column:";
+
+/// A document as a client sends it.
+#[derive(Debug, Default)]
+pub struct Document {
+    pub id: Option<String>,
+    pub revision: Option<RevisionId>,
+    pub deleted: bool,
+    /// Its ancestry as the client tells it, itself first.
+    pub revisions: Option<Vec<RevisionId>>,
+    pub has_attachments: bool,
+    members: BTreeMap<String, Value>,
+}
+
+#[derive(serde::Deserialize)]
+struct Revisions {
+    start: u64,
+    ids: Vec<String>,
+}
+
+pub fn revision_id(text: &str) -> Result<RevisionId, Refusal> {
+    RevisionId::parse(text).map_err(|_| Refusal::bad_request("Invalid rev format"))
+}
+
+/// Whether an id is one that documents may have.
+pub fn check_id(id: &str) -> Result<(), Refusal> {
+    let illegal = |reason: &str| {
+        Err(Refusal::new(StatusCode::BAD_REQUEST, "illegal_docid", reason.to_owned()))
+    };
+    if id.starts_with("_design/") {
+        return Err(no_functions());
+    }
+    if id.is_empty() {
+        return illegal("Document id must not be empty");
+    }
+    if id.starts_with('_') {
+        return illegal("Only reserved document ids may start with underscore.");
+    }
+    if id.len() > revision::ID_BYTES_MAX {
+        return illegal("Document id is too long");
+    }
+    if id.contains('\0') {
+        return illegal("Document id must not hold U+0000");
+    }
+    Ok(())
+}
+
+/// What stands for views, filters, validation, lists and shows.
+pub fn no_functions() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "not_implemented",
+        "There are no design documents here: use _find or SQL for views, selectors for filters, and constraints, \
+         triggers or row-level security for validate_doc_update.",
+    )
+}
+
+impl Document {
+    pub fn parse(json: &RawValue) -> Result<Self, Refusal> {
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(json.get())
+            .map_err(|_| Refusal::bad_request("Document must be a JSON object"))?;
+        let mut document = Document::default();
+        for (name, value) in members {
+            match name.strip_prefix('_') {
+                Some(special) => document.take_special(special, value)?,
+                None => {
+                    let fault = |error| Refusal::bad_request(format!("member {name:?}: {error}"));
+                    let value = revision::from_json_text(value.get()).map_err(fault)?;
+                    document.members.insert(name, value);
+                }
+            }
+        }
+        document.check_line()?;
+        Ok(document)
+    }
+
+    pub fn tombstone() -> Self {
+        Document { deleted: true, ..Document::default() }
+    }
+
+    fn take_special(&mut self, name: &str, value: &RawValue) -> Result<(), Refusal> {
+        let invalid = |reason: &str| {
+            Refusal::new(StatusCode::BAD_REQUEST, "doc_validation", reason.to_owned())
+        };
+        match name {
+            "id" => {
+                let id = serde_json::from_str(value.get());
+                let fault = |_| {
+                    let reason = "Document id must be a string";
+                    Refusal::new(StatusCode::BAD_REQUEST, "illegal_docid", reason)
+                };
+                self.id = Some(id.map_err(fault)?);
+            }
+            "rev" => {
+                let text: Option<String> = serde_json::from_str(value.get())
+                    .map_err(|_| Refusal::bad_request("Invalid rev format"))?;
+                self.revision = text.as_deref().map(revision_id).transpose()?;
+            }
+            "deleted" => {
+                self.deleted = serde_json::from_str(value.get())
+                    .map_err(|_| invalid("_deleted is true or false"))?;
+            }
+            "revisions" => {
+                let said: Revisions = serde_json::from_str(value.get())
+                    .map_err(|_| invalid("_revisions has a number start and strings ids"))?;
+                self.revisions = Some(line(&said)?);
+            }
+            "attachments" => self.has_attachments = value.get() != "{}" && value.get() != "null",
+            // What a read has added.
+            "revs_info" | "conflicts" | "deleted_conflicts" | "local_seq" => {}
+            other => return Err(invalid(&format!("Bad special document member: _{other}"))),
+        }
+        Ok(())
+    }
+
+    /// The revision and its line say the same.
+    fn check_line(&mut self) -> Result<(), Refusal> {
+        let Some(line) = &self.revisions else { return Ok(()) };
+        match (&self.revision, line.first()) {
+            (Some(revision), Some(first)) if revision != first => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "doc_validation",
+                "_rev is not what _revisions begins with",
+            )),
+            (_, first) => {
+                self.revision = first.cloned();
+                Ok(())
+            }
+        }
+    }
+
+    pub fn check_attachments(&self) -> Result<(), Refusal> {
+        if self.has_attachments {
+            let reason = "Attachments are not kept here yet.";
+            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", reason));
+        }
+        Ok(())
+    }
+
+    /// As a revision that another peer has made.
+    pub fn replicated(self, id: String, columns: &Columns) -> Record {
+        let revisions =
+            self.revisions.or_else(|| self.revision.clone().map(|revision| vec![revision]));
+        Record {
+            id,
+            table: None,
+            revision: self.revision,
+            deleted: self.deleted,
+            attributes: attributes(self.members, columns),
+            revisions,
+            conflicts: None,
+        }
+    }
+
+    /// As an edit, which says all that is to be in the row: a column that the document leaves out becomes null.
+    pub fn edited(self, id: String, columns: &Columns) -> Record {
+        let mut attributes = attributes(self.members, columns);
+        if self.revision.is_some() && !self.deleted {
+            let left_out = columns
+                .iter()
+                .filter(|(_, column)| !column.is_required && !column.is_generated)
+                .filter(|(name, _)| !attributes.contains_key(*name))
+                .map(|(name, _)| (name.clone(), Value::Null));
+            let left_out: Vec<_> = left_out.collect();
+            attributes.extend(left_out);
+        }
+        let (revision, deleted) = (self.revision, self.deleted);
+        Record { id, table: None, revision, deleted, attributes, revisions: None, conflicts: None }
+    }
+}
+
+fn line(said: &Revisions) -> Result<Vec<RevisionId>, Refusal> {
+    let fault = || Refusal::bad_request("Invalid rev format");
+    let revision = |(place, hash): (u64, &String)| {
+        let generation = said.start.checked_sub(place).filter(|number| *number > 0);
+        revision_id(&format!("{}-{hash}", generation.ok_or_else(fault)?))
+    };
+    (0..).zip(&said.ids).map(revision).collect()
+}
+
+fn attributes(members: BTreeMap<String, Value>, columns: &Columns) -> Attributes {
+    members
+        .into_iter()
+        .filter(|(name, _)| name != MERGED)
+        .map(|(name, value)| {
+            let hidden = name.strip_prefix(COLUMN).filter(|name| columns.contains_key(*name));
+            let name = hidden.map(str::to_owned).unwrap_or(name);
+            let value = match columns.get(&name) {
+                Some(column) => typed(&column.kind, value),
+                None => value,
+            };
+            (name, value)
+        })
+        .collect()
+}
+
+/// A plain value as a column of this kind stores it, where nothing is lost by that.
+fn typed(kind: &Kind, plain: Value) -> Value {
+    let made = match (kind, &plain) {
+        (Kind::Int, Value::String(text)) => text.parse().ok().map(Value::Int),
+        (Kind::Float, Value::Int(number)) => Some(Value::Float(*number as f64)),
+        (Kind::Float, Value::Decimal(text)) => text.parse().ok().map(Value::Float),
+        (Kind::Float, Value::String(text)) => of_wire("float", text),
+        (Kind::Decimal, Value::Int(number)) => Some(Value::Decimal(number.to_string())),
+        (Kind::Decimal, Value::String(text)) => of_wire("decimal", text),
+        (Kind::Bytes, Value::String(text)) => of_wire("bytes", text),
+        (Kind::Date, Value::String(text)) => of_wire("date", text),
+        (Kind::Timestamp, Value::String(text)) if !text.ends_with('Z') => {
+            of_wire("timestamp", text)
+        }
+        (Kind::Timestamptz, Value::String(text)) if text.ends_with('Z') => {
+            of_wire("timestamp", text)
+        }
+        (Kind::List(kind), Value::List(items)) => {
+            Some(Value::List(items.iter().map(|item| typed(kind, item.clone())).collect()))
+        }
+        _ => None,
+    };
+    match made {
+        Some(made) if plain_value(Some(kind), &made) == plain_value(None, &plain) => made,
+        _ => plain,
+    }
+}
+
+fn of_wire(kind: &str, text: &str) -> Option<Value> {
+    Value::from_wire(&serde_json::json!({ kind: text })).ok()
+}
+
+/// A value as plain JSON. What a column stores comes so that clients whose numbers are doubles keep it: numbers that
+/// a double can't hold are strings. What no column stores comes as it was sent.
+fn plain_value(kind: Option<&Kind>, value: &Value) -> Json {
+    let number = |text: &str| match text.parse::<serde_json::Number>() {
+        Ok(number) => Json::Number(number),
+        Err(_) => text.into(),
+    };
+    let is_column = kind.is_some_and(|kind| *kind != Kind::Json);
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) if is_column && value.unsigned_abs() > SAFE_INTEGER => {
+            value.to_string().into()
+        }
+        Value::Int(value) => (*value).into(),
+        Value::Float(value) => number(&revision::float_text(*value)),
+        Value::Decimal(text) if is_column && !is_safe(text) => text.as_str().into(),
+        Value::Decimal(text) => number(text),
+        Value::List(items) => {
+            let inner = match kind {
+                Some(Kind::List(inner)) => Some(inner.as_ref()),
+                other => other,
+            };
+            items.iter().map(|item| plain_value(inner, item)).collect()
+        }
+        Value::Map(members) => {
+            members.iter().map(|(name, value)| (name.clone(), plain_value(kind, value))).collect()
+        }
+        scalar => scalar.wire_text().unwrap_or_default().into(),
+    }
+}
+
+/// Whether a double gives back these digits, but for zeros at their end.
+fn is_safe(decimal: &str) -> bool {
+    let digits: String = decimal.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').len() <= SAFE_DIGITS && digits.len() <= 300
+}
+
+/// A record as a document; what is asked for beside its members is added by who asks.
+pub fn write(record: &Record, columns: &Columns) -> Map<String, Json> {
+    let mut out = Map::new();
+    out.insert("_id".into(), record.id.clone().into());
+    if let Some(revision) = &record.revision {
+        out.insert("_rev".into(), revision.to_string().into());
+    }
+    if record.deleted {
+        out.insert("_deleted".into(), true.into());
+    }
+    out.extend(members(&record.attributes, columns));
+    out
+}
+
+fn members(attributes: &Attributes, columns: &Columns) -> impl Iterator<Item = (String, Json)> {
+    attributes.iter().filter(|(name, _)| *name != MERGED).map(|(name, value)| {
+        let kind = columns.get(name).map(|column| &column.kind);
+        let name = if name.starts_with('_') { format!("{COLUMN}{name}") } else { name.clone() };
+        (name, plain_value(kind, value))
+    })
+}
+
+/// A revision's ancestry in CouchDB's form.
+pub fn revisions(line: &[RevisionId]) -> Json {
+    let ids: Vec<&str> = line.iter().map(RevisionId::token).collect();
+    let start = line.first().map_or(0, RevisionId::generation);
+    serde_json::json!({"start": start, "ids": ids})
+}

@@ -1,0 +1,370 @@
+//! In charge of one document: reading it in all of CouchDB's ways, writing, deleting and copying it.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use revision::{Record, RevisionId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value as Json, json};
+use std::sync::Arc;
+
+use super::columns::Columns;
+use super::document::{self, Document, check_id, revision_id};
+use super::error::{Answer, Refusal};
+use super::leaves::{self, Found};
+use super::parameters::{self, Parameters};
+use super::{bulk, local, server};
+use crate::auth::Caller;
+use crate::database::text;
+use crate::error::Error;
+use crate::extract::Path;
+use crate::routes::{self, Gateway};
+
+/// A document's methods, COPY among them, which is none of HTTP's own.
+pub async fn route(
+    state: State<Arc<Gateway>>,
+    caller: Caller,
+    Path((db, id)): Path<(String, String)>,
+    parameters: Parameters,
+    request: Request,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    if let Some(name) = id.strip_prefix("_local/") {
+        let path = Path((db, name.to_owned()));
+        return match parts.method {
+            Method::GET => local::show(state, caller, path).await,
+            Method::PUT => local::put(state, caller, path, parts.headers, body).await,
+            Method::DELETE => local::delete(state, caller, path, parameters).await,
+            method => Ok(server::no_method(method, axum::extract::OriginalUri(parts.uri)).await),
+        };
+    }
+    check_id(&id)?;
+    let gateway = state.0;
+    match parts.method.as_str() {
+        "GET" | "HEAD" => show(&gateway, &caller, &db, &id, &parameters, &parts.headers).await,
+        "PUT" => {
+            let json: Box<RawValue> =
+                parameters::body(&parts.headers, body, gateway.config.body_bytes_max).await?;
+            let sent = Document::parse(&json)?;
+            if sent.id.as_ref().is_some_and(|said| *said != id) {
+                return Err(Refusal::bad_request("Document ID must match the ID in the URL"));
+            }
+            put(&gateway, &caller, &db, id, sent, &parameters, &parts.headers).await
+        }
+        "DELETE" => {
+            let sent = Document::tombstone();
+            put(&gateway, &caller, &db, id, sent, &parameters, &parts.headers).await
+        }
+        "COPY" => copy(&gateway, &caller, &db, &id, &parameters, &parts.headers).await,
+        _ => Ok(server::no_method(parts.method, axum::extract::OriginalUri(parts.uri)).await),
+    }
+}
+
+/// A document that may leave its id to the server.
+pub async fn post(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Path(db): Path<String>,
+    parameters: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let json: Box<RawValue> =
+        parameters::body(&headers, body, gateway.config.body_bytes_max).await?;
+    let mut sent = Document::parse(&json)?;
+    let id = sent.id.take().unwrap_or_else(server::uuid);
+    check_id(&id)?;
+    put(&gateway, &caller, &db, id, sent, &parameters, &headers).await
+}
+
+/// What of a record is read beside the revision itself.
+#[derive(Deserialize)]
+struct Line {
+    revision: RevisionId,
+    deleted: bool,
+    stub: bool,
+    winner: bool,
+    leaf: bool,
+    seq: Option<i64>,
+}
+
+async fn show(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    id: &str,
+    parameters: &Parameters,
+    headers: &HeaderMap,
+) -> Answer {
+    if let Some(asked) = parameters.text("open_revs") {
+        return open_revisions(gateway, caller, db, id, asked, parameters).await;
+    }
+    let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
+    let key = (id.to_owned(), asked.clone());
+    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key)).await?;
+    let mut found = found.into_iter().next().flatten().ok_or_else(Refusal::missing)?;
+    if asked.is_none() && found.record.deleted {
+        return Err(Refusal::deleted());
+    }
+    if let (Some(asked), false, true) = (&asked, found.is_leaf, parameters.flag("latest")?) {
+        let all = leaves::leaves(gateway, caller, db, &[id.to_owned()]).await?;
+        if let Some(leaf) = leaves::latest(&all, id, asked).next() {
+            found = Found { record: leaf.clone(), is_leaf: true };
+        }
+    }
+    let etag =
+        found.record.revision.as_ref().and_then(|r| crate::precondition::etag(&r.to_string()));
+    let columns = gateway.columns.of(gateway, caller, db).await?;
+    let mut body = document::write(&found.record, &columns);
+    let is_plain = add(gateway, caller, db, &found.record, parameters, &mut body).await?;
+    let known = headers.get(header::IF_NONE_MATCH);
+    let mut response = match (&etag, known) {
+        (Some(etag), Some(known)) if is_plain && etag == known => {
+            StatusCode::NOT_MODIFIED.into_response()
+        }
+        _ => routes::json(StatusCode::OK, &body),
+    };
+    if let (Some(etag), true) = (etag, is_plain) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    Ok(response)
+}
+
+/// Adds what the parameters ask for beside the members; true where they ask for nothing.
+async fn add(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    record: &Record,
+    parameters: &Parameters,
+    body: &mut Map<String, Json>,
+) -> Result<bool, Refusal> {
+    let meta = parameters.flag("meta")?;
+    let wants = |name| Ok::<bool, Refusal>(meta || parameters.flag(name)?);
+    let revs = parameters.flag("revs")?;
+    let (revs_info, conflicts) = (wants("revs_info")?, wants("conflicts")?);
+    let (deleted_conflicts, local_seq) = (wants("deleted_conflicts")?, wants("local_seq")?);
+    let line = record.revisions.as_deref().unwrap_or_default();
+    if revs {
+        body.insert("_revisions".into(), document::revisions(line));
+    }
+    if !(revs_info || conflicts || deleted_conflicts || local_seq) {
+        return Ok(!revs);
+    }
+    let sql = "select coalesce(jsonb_agg(jsonb_build_object('revision', h.revision, 'deleted', h.deleted,
+                      'stub', h.stub, 'winner', h.winner, 'leaf', h.leaf, 'seq', h.seq)), '[]')::text
+                 from godwit.history(godwit.find_table($1), $2) h";
+    let history = gateway.database.json(caller, sql, &[text(&db), text(&record.id)]).await?;
+    let history = history.ok_or_else(Refusal::missing)?;
+    let mut lines: Vec<Line> = serde_json::from_str(history.get()).map_err(|error| {
+        tracing::error!(%error, "a history can't be read");
+        Refusal::from(Error::unavailable("the database answered with what can't be read"))
+    })?;
+    lines.sort_by(|one, other| other.revision.cmp(&one.revision));
+    if revs_info {
+        body.insert("_revs_info".into(), statuses(line, &lines));
+    }
+    for (name, wanted, deleted) in
+        [("_conflicts", conflicts, false), ("_deleted_conflicts", deleted_conflicts, true)]
+    {
+        let others: Vec<String> = lines
+            .iter()
+            .filter(|other| other.leaf && !other.stub && other.deleted == deleted)
+            .filter(|other| !other.winner)
+            .map(|other| other.revision.to_string())
+            .collect();
+        if wanted && !others.is_empty() {
+            body.insert(name.into(), others.into());
+        }
+    }
+    if let (true, Some(last)) = (local_seq, lines.iter().filter_map(|line| line.seq).max()) {
+        body.insert("_local_seq".into(), last.into());
+    }
+    Ok(false)
+}
+
+/// Which revisions of a line are here with their bodies.
+fn statuses(line: &[RevisionId], lines: &[Line]) -> Json {
+    let status = |revision: &RevisionId| match lines.iter().find(|l| l.revision == *revision) {
+        Some(line) if line.stub => "missing",
+        Some(line) if line.deleted => "deleted",
+        Some(_) => "available",
+        None => "missing",
+    };
+    line.iter().map(|r| json!({"rev": r.to_string(), "status": status(r)})).collect()
+}
+
+/// `open_revs`: several leaves of one document.
+async fn open_revisions(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    id: &str,
+    asked: &str,
+    parameters: &Parameters,
+) -> Answer {
+    let columns = gateway.columns.of(gateway, caller, db).await?;
+    let revs = parameters.flag("revs")?;
+    let shown = |record: &Record| json!({"ok": revision(record, &columns, revs)});
+    if asked.trim_matches('"') == "all" {
+        let all = leaves::leaves(gateway, caller, db, &[id.to_owned()]).await?;
+        if all.is_empty() {
+            return Err(Refusal::missing());
+        }
+        let answer: Vec<Json> = all.iter().map(shown).collect();
+        return Ok(routes::json(StatusCode::OK, &answer));
+    }
+    let names: Vec<String> = parameters.json("open_revs")?.unwrap_or_default();
+    let wanted: Result<Vec<_>, Refusal> =
+        names.iter().map(|name| Ok((id.to_owned(), Some(revision_id(name)?)))).collect();
+    let wanted = wanted?;
+    let latest = parameters.flag("latest")?;
+    let answers = bulk::revisions(gateway, caller, db, &wanted, latest).await?;
+    let answer: Vec<Json> = wanted
+        .iter()
+        .zip(&answers)
+        .flat_map(|((_, revision), found)| match found.as_slice() {
+            [] => vec![json!({"missing": revision.as_ref().map(RevisionId::to_string)})],
+            found => found.iter().map(shown).collect(),
+        })
+        .collect();
+    Ok(routes::json(StatusCode::OK, &answer))
+}
+
+/// A revision as a document, with its ancestry if that is wanted.
+pub fn revision(record: &Record, columns: &Columns, revs: bool) -> Map<String, Json> {
+    let mut body = document::write(record, columns);
+    if revs {
+        let line = record.revisions.as_deref().unwrap_or_default();
+        body.insert("_revisions".into(), document::revisions(line));
+    }
+    body
+}
+
+/// The revision that is edited: in the document, the query or a header; said more than once it is said alike.
+fn edited(
+    sent: &Document,
+    parameters: &Parameters,
+    headers: &HeaderMap,
+) -> Result<Option<RevisionId>, Refusal> {
+    let query = parameters.string("rev");
+    let header = headers.get(header::IF_MATCH).map(|value| {
+        let text = value.to_str().unwrap_or_default();
+        text.trim().trim_start_matches("W/").trim_matches('"').to_owned()
+    });
+    let mut found = sent.revision.clone();
+    for said in [query, header].into_iter().flatten() {
+        let said = revision_id(&said)?;
+        match &found {
+            Some(found) if *found != said => {
+                let reason =
+                    "Document rev from request body and query string have different values";
+                return Err(Refusal::bad_request(reason));
+            }
+            _ => found = Some(said),
+        }
+    }
+    Ok(found)
+}
+
+async fn put(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    id: String,
+    mut sent: Document,
+    parameters: &Parameters,
+    headers: &HeaderMap,
+) -> Answer {
+    sent.revision = edited(&sent, parameters, headers)?;
+    let status = if sent.deleted { StatusCode::OK } else { StatusCode::CREATED };
+    let is_replicated = parameters.text("new_edits").is_some() && !parameters.flag("new_edits")?;
+    if is_replicated {
+        if sent.revision.is_none() {
+            return Err(Refusal::bad_request("a document that is replicated has a _rev"));
+        }
+        let revision = sent.revision.clone();
+        let outcome = bulk::replicate(gateway, caller, db, vec![(id.clone(), sent)]).await?;
+        if let Some((_, _, refusal)) = outcome.into_iter().next() {
+            return Err(refusal);
+        }
+        let revision = revision.map(|revision| revision.to_string()).unwrap_or_default();
+        return Ok(written(status, &id, &revision));
+    }
+    let revision = write(gateway, caller, db, &id, sent).await?;
+    Ok(written(status, &id, &revision))
+}
+
+/// One local edit, and the revision that it has made.
+async fn write(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    id: &str,
+    sent: Document,
+) -> Result<String, Refusal> {
+    sent.check_attachments()?;
+    let columns = gateway.columns.of(gateway, caller, db).await?;
+    let is_edit = sent.revision.is_some() || sent.deleted;
+    let record = sent.edited(id.to_owned(), &columns);
+    let json = serde_json::to_string(&record).map_err(|error| {
+        Refusal::bad_request(format!("the document can't be passed on: {error}"))
+    })?;
+    let sql = "select godwit.put(godwit.find_table($1), $2::jsonb) ->> 'revision'";
+    let written = gateway.database.rows(caller, sql, &[text(&db), text(&json)]).await;
+    let rows = written.map_err(|error| match error.name {
+        // A delete of what isn't there, and an edit of what was never seen.
+        "not_found" => Refusal::missing(),
+        "bad_request" if is_edit && bulk::is_unknown_revision(&error.reason) => Refusal::conflict(),
+        _ => error.into(),
+    })?;
+    let row = rows.first().ok_or_else(|| Error::unavailable("the database gave no answer"))?;
+    Ok(row.try_get(0)?)
+}
+
+fn written(status: StatusCode, id: &str, revision: &str) -> Response {
+    let mut response = routes::json(status, &json!({"ok": true, "id": id, "rev": revision}));
+    if let Some(etag) = crate::precondition::etag(revision) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+}
+
+/// COPY: the header Destination names the other document, with `?rev=` where that is edited.
+async fn copy(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    id: &str,
+    parameters: &Parameters,
+    headers: &HeaderMap,
+) -> Answer {
+    let destination =
+        headers.get("destination").and_then(|value: &HeaderValue| value.to_str().ok());
+    let destination = destination
+        .ok_or_else(|| Refusal::bad_request("Destination header is mandatory for COPY."))?;
+    let (target, query) = destination.split_once('?').unwrap_or((destination, ""));
+    let target = percent_encoding::percent_decode_str(target.trim_start_matches('/'))
+        .decode_utf8()
+        .map_err(|_| Refusal::bad_request("Destination is no document's id"))?;
+    check_id(&target)?;
+    let over = query.strip_prefix("rev=").map(revision_id).transpose()?;
+    let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
+    let key = (id.to_owned(), asked.clone());
+    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key)).await?;
+    let found = found.into_iter().next().flatten().ok_or_else(Refusal::missing)?;
+    if found.record.deleted && asked.is_none() {
+        return Err(Refusal::deleted());
+    }
+    let columns = gateway.columns.of(gateway, caller, db).await?;
+    let mut body = document::write(&found.record, &columns);
+    body.retain(|name, _| !name.starts_with('_'));
+    let json = RawValue::from_string(Json::from(body).to_string())
+        .map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let mut sent = Document::parse(&json)?;
+    sent.revision = over;
+    let revision = write(gateway, caller, db, &target, sent).await?;
+    Ok(written(StatusCode::CREATED, &target, &revision))
+}
