@@ -79,6 +79,9 @@ begin
     delete from godwit.local_documents l
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = l.relation;
+    delete from godwit.attachment_parts p
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = p.relation;
     -- With a partition its rows are gone. Which table it was of nobody says any more.
     if coalesce(current_setting('godwit.altering', true), '') <> 'on' and exists (
         select from pg_event_trigger_dropped_objects() o

@@ -98,6 +98,25 @@ create policy tidy on godwit.local_documents for delete using (pg_catalog.pg_has
     (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.local_documents'::pg_catalog.regclass), 'usage'));
 grant select, insert, update, delete on godwit.local_documents to public;
 
+-- Attachments of documents, in parts, each once a table. A document names its parts by their hashes, in its attribute
+-- `_attachments`; so no manifest is kept here, and a part can't be another than it is named.
+create table godwit.attachment_parts (
+    relation regclass not null,
+    digest bytea not null,
+    data bytea not null check (pg_catalog.octet_length(data) <= 1048576 and digest = pg_catalog.sha256(data)),
+    at timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (relation, digest)
+);
+comment on table godwit.attachment_parts is 'What documents have attached; see godwit.sweep_attachments.';
+-- Photos are compressed already, and parts are read whole.
+alter table godwit.attachment_parts alter column data set storage external;
+select pg_catalog.pg_extension_config_dump('godwit.attachment_parts', '');
+
+alter table godwit.attachment_parts enable row level security;
+create policy owner on godwit.attachment_parts using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = relation), 'usage'));
+grant select, delete on godwit.attachment_parts to public;
+
 create table godwit.peers (
     peer text primary key check (pg_catalog.octet_length(peer) between 1 and 256 and peer !~ '[[:cntrl:]]'),
     -- A sequence of this database: up to there the peer has read.
@@ -206,6 +225,12 @@ create or replace function godwit._records_between(relation oid, low text, high 
 create or replace function godwit._get_many(relation oid, ids text[], revisions text[], ancestry boolean)
     returns table (ord integer, id text, record text, leaf boolean)
     language c volatile as 'MODULE_PATHNAME', '_get_many_wrapper';
+
+create or replace function godwit._keep_attachment_part(relation oid, data bytea) returns void
+    language c volatile as 'MODULE_PATHNAME', '_keep_attachment_part_wrapper';
+
+create or replace function godwit._attachment_part(relation oid, digest bytea) returns bytea
+    language c stable as 'MODULE_PATHNAME', '_attachment_part_wrapper';
 
 create or replace function godwit._history(relation oid, id text, leaves_only boolean)
     returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
@@ -1918,9 +1943,17 @@ create or replace function godwit.erase(
     relation regclass,
     id text
 ) returns jsonb
-    language sql
+    language plpgsql
     volatile
-    as $$ select godwit._erase(relation, id) $$;
+    as $$
+declare
+    digests bytea[] := godwit._attachment_digests(relation, id);
+    erased jsonb := godwit._erase(relation, id);
+begin
+    perform godwit._drop_attachment_parts(relation, digests);
+    return erased;
+end
+$$;
 
 comment on function godwit.erase is
     'Removes what a record ever said, for good, and leaves a tombstone that makes peers do the same.';
@@ -2177,6 +2210,91 @@ $$;
 comment on function godwit.drop_document_table is
     'Drops a table that has no columns but its record id, with its history; refuses all others.';
 
+create or replace function godwit.keep_attachment_parts(relation regclass, parts bytea[]) returns void
+    language sql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select godwit._keep_attachment_part(relation, p.data) from pg_catalog.unnest(parts) p(data) $$;
+
+comment on function godwit.keep_attachment_parts is
+    'Keeps parts of attachments, at most 1 MiB each, before the document that names them is put.';
+
+create or replace function godwit.attachment_part(relation regclass, digest bytea) returns bytea
+    language sql
+    stable
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$ select godwit._attachment_part(relation, digest) $$;
+
+comment on function godwit.attachment_part is 'A part of an attachment, by its SHA-256 as a document names it.';
+
+create or replace function godwit.sweep_attachments(relation regclass, older interval default '1 day') returns bigint
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+#variable_conflict use_column
+declare
+    swept bigint;
+    named bytea[];
+begin
+    perform godwit._require_table(sweep_attachments.relation);
+    if sweep_attachments.older is null or sweep_attachments.older < interval '2 hours' then
+        raise exception 'what came within two hours may be of a document on its way'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    named := godwit._attachment_digests(sweep_attachments.relation);
+    delete from godwit.attachment_parts p
+     where p.relation = sweep_attachments.relation and p.at < clock_timestamp() - sweep_attachments.older
+       and not exists (select from unnest(named) n(digest) where n.digest = p.digest);
+    get diagnostics swept = row_count;
+    return swept;
+end
+$$;
+
+comment on function godwit.sweep_attachments is
+    'Drops parts of attachments that no revision names any more; for the table''s owner. Returns how many.';
+
+create or replace function godwit._attachment_digests(relation regclass, id text default null) returns bytea[]
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    found bytea[];
+begin
+    execute format(
+        'select coalesce(array_agg(distinct decode(part #>> ''{}'', ''base64'')), ''{}'')
+           from %s h cross join lateral jsonb_path_query(h._extra, ''$._attachments.map.*.map.parts.list[*].bytes'') part
+          where h._extra ? ''_attachments'' and (h._id = $1 or $1 is null)',
+        (select t.twin from godwit.tracked t where t.relation = _attachment_digests.relation))
+       into found using _attachment_digests.id;
+    return found;
+end
+$$;
+
+create or replace function godwit._drop_attachment_parts(relation regclass, digests bytea[]) returns void
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+#variable_conflict use_column
+declare
+    named bytea[];
+begin
+    if cardinality(_drop_attachment_parts.digests) > 0 then
+        named := godwit._attachment_digests(_drop_attachment_parts.relation);
+        delete from godwit.attachment_parts p
+         where p.relation = _drop_attachment_parts.relation and p.digest = any (_drop_attachment_parts.digests)
+           and not p.digest = any (named);
+    end if;
+end
+$$;
+
 create or replace function godwit._after_drop() returns event_trigger
     language plpgsql
     security definer
@@ -2256,6 +2374,9 @@ begin
     delete from godwit.local_documents l
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = l.relation;
+    delete from godwit.attachment_parts p
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = p.relation;
     -- With a partition its rows are gone. Which table it was of nobody says any more.
     if coalesce(current_setting('godwit.altering', true), '') <> 'on' and exists (
         select from pg_event_trigger_dropped_objects() o

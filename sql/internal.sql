@@ -55,6 +55,10 @@ create function godwit._records_between(relation oid, low text, high text, desce
 create function godwit._get_many(relation oid, ids text[], revisions text[], ancestry boolean)
     returns table (ord integer, id text, record text, leaf boolean)
     language c volatile as 'MODULE_PATHNAME', '_get_many_wrapper';
+create function godwit._keep_attachment_part(relation oid, data bytea) returns void
+    language c volatile as 'MODULE_PATHNAME', '_keep_attachment_part_wrapper';
+create function godwit._attachment_part(relation oid, digest bytea) returns bytea
+    language c stable as 'MODULE_PATHNAME', '_attachment_part_wrapper';
 create function godwit._history(relation oid, id text, leaves_only boolean)
     returns table (revision text, previous text, deleted boolean, stub boolean, winner boolean,
                    leaf boolean, seq bigint, at timestamptz, by text, record jsonb)

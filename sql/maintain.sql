@@ -110,9 +110,17 @@ create function godwit.erase(
     relation regclass,
     id text
 ) returns jsonb
-    language sql
+    language plpgsql
     volatile
-    as $$ select godwit._erase(relation, id) $$;
+    as $$
+declare
+    digests bytea[] := godwit._attachment_digests(relation, id);
+    erased jsonb := godwit._erase(relation, id);
+begin
+    perform godwit._drop_attachment_parts(relation, digests);
+    return erased;
+end
+$$;
 comment on function godwit.erase is
     'Removes what a record ever said, for good, and leaves a tombstone that makes peers do the same.';
 

@@ -34,6 +34,7 @@ mod twin;
 
 // What callers ask for.
 mod as_of;
+mod attachments;
 mod backfill;
 mod catalog;
 mod changes;

@@ -93,6 +93,10 @@ pub fn optional_texts(values: &[Option<String>]) -> Arg {
     Arg(pg_sys::TEXTARRAYOID, values.into_datum())
 }
 
+pub fn bytes(value: &[u8]) -> Arg {
+    Arg(pg_sys::BYTEAOID, value.into_datum())
+}
+
 pub fn optional_text(value: Option<&str>) -> Arg {
     Arg(pg_sys::TEXTOID, value.and_then(|value| value.into_datum()))
 }

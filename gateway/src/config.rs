@@ -116,6 +116,10 @@ pub struct Serve {
     #[arg(long, env = "GODWIT_BODY_BYTES_MAX", default_value_t = 16 * 1024 * 1024)]
     pub body_bytes_max: usize,
 
+    /// The largest attachment that is taken by itself, in bytes; inside a document it is part of the body.
+    #[arg(long, env = "GODWIT_ATTACHMENT_BYTES_MAX", default_value_t = 256 * 1024 * 1024)]
+    pub attachment_bytes_max: u64,
+
     /// The most records or revisions in one request, and the most changes in one answer.
     #[arg(long, env = "GODWIT_BATCH_MAX", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch_max: u32,

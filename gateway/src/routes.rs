@@ -184,9 +184,13 @@ async fn admit(
 }
 
 /// What is to arrive at once must not wait in a compressor, nor in a proxy, which it is told by this header.
-fn is_no_feed(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
-    !headers.contains_key("x-accel-buffering")
+fn is_no_feed(_: StatusCode, _: Version, headers: &HeaderMap, extensions: &Extensions) -> bool {
+    !headers.contains_key("x-accel-buffering") && extensions.get::<Uncompressed>().is_none()
 }
+
+/// Marks an answer whose bytes are to go as they are.
+#[derive(Clone, Copy)]
+pub struct Uncompressed;
 
 fn cors(config: &config::Serve) -> CorsLayer {
     if config.cors_origins.is_empty() {

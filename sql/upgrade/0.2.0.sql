@@ -96,6 +96,25 @@ create policy tidy on godwit.local_documents for delete using (pg_catalog.pg_has
     (select c.relowner from pg_catalog.pg_class c where c.oid = 'godwit.local_documents'::pg_catalog.regclass), 'usage'));
 grant select, insert, update, delete on godwit.local_documents to public;
 
+-- Attachments of documents, in parts, each once a table. A document names its parts by their hashes, in its attribute
+-- `_attachments`; so no manifest is kept here, and a part can't be another than it is named.
+create table godwit.attachment_parts (
+    relation regclass not null,
+    digest bytea not null,
+    data bytea not null check (pg_catalog.octet_length(data) <= 1048576 and digest = pg_catalog.sha256(data)),
+    at timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (relation, digest)
+);
+comment on table godwit.attachment_parts is 'What documents have attached; see godwit.sweep_attachments.';
+-- Photos are compressed already, and parts are read whole.
+alter table godwit.attachment_parts alter column data set storage external;
+select pg_catalog.pg_extension_config_dump('godwit.attachment_parts', '');
+
+alter table godwit.attachment_parts enable row level security;
+create policy owner on godwit.attachment_parts using (pg_catalog.pg_has_role(
+    (select c.relowner from pg_catalog.pg_class c where c.oid = relation), 'usage'));
+grant select, delete on godwit.attachment_parts to public;
+
 create table godwit.peers (
     peer text primary key check (pg_catalog.octet_length(peer) between 1 and 256 and peer !~ '[[:cntrl:]]'),
     -- A sequence of this database: up to there the peer has read.

@@ -15,7 +15,8 @@ use super::documents;
 use super::error::{Answer, Refusal, refused};
 use super::leaves;
 use super::parameters::{self, Parameters};
-use super::server;
+use super::pieces::{Inline, Pieces};
+use super::{attaching, server};
 use crate::auth::Caller;
 use crate::database::text;
 use crate::error::Error;
@@ -101,7 +102,6 @@ fn read(json: &RawValue, is_edit: bool) -> Result<(String, Document), Refusal> {
         None => return Err(Refusal::bad_request("a document that is replicated has an _id")),
     };
     check_id(&id)?;
-    document.check_attachments()?;
     if !is_edit && document.revision.is_none() {
         return Err(Refusal::bad_request("a document that is replicated has a _rev"));
     }
@@ -127,16 +127,28 @@ pub async fn replicate(
     gateway: &Gateway,
     caller: &Caller,
     db: &str,
-    documents: Vec<(String, Document)>,
+    mut documents: Vec<(String, Document)>,
 ) -> Result<Vec<(String, Option<String>, Refusal)>, Refusal> {
     let columns = gateway.columns.of(gateway, caller, db).await?;
+    let mut refusals = Vec::new();
+    let mut sent: Vec<_> = documents.iter_mut().map(|(id, d)| (id.as_str(), d)).collect();
+    let stubs = attaching::settle(gateway, caller, db, &mut sent, false).await?;
+    let mut good = Vec::new();
+    for ((id, document), refusal) in documents.into_iter().zip(stubs) {
+        match refusal {
+            None => good.push((id, document)),
+            Some(refusal) => {
+                refusals.push((id, document.revision.map(|r| r.to_string()), refusal));
+            }
+        }
+    }
+    let documents = good;
     let records: Vec<Record> =
         documents.into_iter().map(|(id, document)| document.replicated(id, &columns)).collect();
     let json = passed_on(&records)?;
     let sql = "select ord::int8, status, reason from godwit.put_revisions(godwit.find_table($1), $2::jsonb)
                 where status not in ('accepted', 'known')";
     let rows = gateway.database.rows(caller, sql, &[text(&db), text(&json)]).await?;
-    let mut refusals = Vec::new();
     for row in rows {
         let (ord, reason): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
         let status: String = row.try_get(1)?;
@@ -168,19 +180,25 @@ async fn edit(
     gateway: &Gateway,
     caller: &Caller,
     db: &str,
-    documents: Vec<(usize, String, Document)>,
+    mut documents: Vec<(usize, String, Document)>,
 ) -> Result<Vec<(usize, Json)>, Refusal> {
     let columns = gateway.columns.of(gateway, caller, db).await?;
+    let mut sent: Vec<_> = documents.iter_mut().map(|(_, id, d)| (id.as_str(), d)).collect();
+    let stubs = attaching::settle(gateway, caller, db, &mut sent, true).await?;
+    let mut outcomes = Vec::new();
     let mut places = Vec::new();
     let mut records = Vec::new();
-    for (place, id, document) in documents {
+    for ((place, id, document), stub) in documents.into_iter().zip(stubs) {
+        if let Some(refusal) = stub {
+            outcomes.push((place, refused(Some(&id), None, &refusal)));
+            continue;
+        }
         places.push(place);
         records.push(document.edited(id, &columns));
     }
     let json = passed_on(&records)?;
     let sql = "select ord::int8, id, revision, status, reason from godwit.put_many(godwit.find_table($1), $2::jsonb)";
     let rows = gateway.database.rows(caller, sql, &[text(&db), text(&json)]).await?;
-    let mut outcomes = Vec::new();
     for row in rows {
         let ord: i64 = row.try_get(0)?;
         let at = usize::try_from(ord - 1).ok();
@@ -234,6 +252,7 @@ struct BulkGet {
 struct Wanted {
     id: String,
     rev: Option<String>,
+    atts_since: Option<Vec<String>>,
 }
 
 pub async fn bulk_get(
@@ -246,34 +265,38 @@ pub async fn bulk_get(
 ) -> Answer {
     let sent: BulkGet = parameters::body(&headers, body, gateway.config.body_bytes_max).await?;
     check_count(&gateway, sent.docs.len())?;
-    let wanted: Result<Vec<_>, Refusal> = sent
-        .docs
-        .into_iter()
-        .map(|wanted| Ok((wanted.id, wanted.rev.as_deref().map(revision_id).transpose()?)))
-        .collect();
-    let wanted = wanted?;
+    let mut wanted = Vec::with_capacity(sent.docs.len());
+    let mut since = Vec::with_capacity(sent.docs.len());
+    for asked in sent.docs {
+        wanted.push((asked.id, asked.rev.as_deref().map(revision_id).transpose()?));
+        let known: Result<Vec<RevisionId>, Refusal> =
+            asked.atts_since.unwrap_or_default().iter().map(|name| revision_id(name)).collect();
+        since.push(known?);
+    }
+    let inline = documents::inline(&parameters)?;
     let (revs, latest) = (parameters.flag("revs")?, parameters.flag("latest")?);
     let columns = gateway.columns.of(&gateway, &caller, &db).await?;
     let found = revisions(&gateway, &caller, &db, &wanted, latest).await?;
-    let results: Vec<Json> = wanted
-        .iter()
-        .zip(found)
-        .map(|((id, revision), found)| {
-            let docs: Vec<Json> = match found.as_slice() {
-                [] => {
-                    let name = revision.as_ref().map_or("undefined".into(), RevisionId::to_string);
-                    let refusal = Refusal::missing();
-                    vec![json!({"error": refused(Some(id), Some(&name), &refusal)})]
-                }
-                found => found
-                    .iter()
-                    .map(|record| json!({"ok": documents::revision(record, &columns, revs)}))
-                    .collect(),
-            };
-            json!({"id": id, "docs": docs})
-        })
-        .collect();
-    Ok(routes::json(StatusCode::OK, &json!({"results": results})))
+    let mut pieces = Pieces::default();
+    pieces.text("{\"results\":[");
+    for (place, ((id, revision), found)) in wanted.iter().zip(&found).enumerate() {
+        let separator = if place > 0 { "," } else { "" };
+        pieces.text(&format!("{separator}{{\"id\":{},\"docs\":[", Json::from(id.as_str())));
+        if found.is_empty() {
+            let name = revision.as_ref().map_or("undefined".into(), RevisionId::to_string);
+            let error = refused(Some(id), Some(&name), &Refusal::missing());
+            pieces.text(&json!({"error": error}).to_string());
+        }
+        for (nth, record) in found.iter().enumerate() {
+            pieces.text(if nth > 0 { ",{\"ok\":" } else { "{\"ok\":" });
+            let inline = Inline { wanted: inline.wanted, since: since[place].clone() };
+            pieces.document(record, documents::revision(record, &columns, revs), &inline);
+            pieces.text("}");
+        }
+        pieces.text("]}");
+    }
+    pieces.text("]}");
+    Ok(pieces.answer(&gateway, &caller, &db))
 }
 
 /// What is here of each revision that is wanted: itself, or with `latest` what has become of it.

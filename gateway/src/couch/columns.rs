@@ -38,6 +38,8 @@ pub struct Column {
     pub kind: Kind,
     pub is_required: bool,
     pub is_generated: bool,
+    /// Part of the record's id.
+    pub is_key: bool,
 }
 
 /// The columns that are attributes of records, by name.
@@ -51,6 +53,7 @@ pub struct Cache {
 #[derive(Deserialize)]
 struct Definition {
     columns: Vec<Defined>,
+    id_columns: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +132,7 @@ fn columns(definition: Definition) -> Columns {
             kind: Kind::of(&defined.kind),
             is_required: defined.constraints.iter().any(required),
             is_generated: defined.generated.is_some(),
+            is_key: definition.id_columns.contains(&defined.name),
         };
         (defined.name, column)
     };

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 
+use super::attachment::{self, Sent};
 use super::columns::{Columns, Kind};
 use super::error::Refusal;
 
@@ -29,7 +30,7 @@ pub struct Document {
     pub deleted: bool,
     /// Its ancestry as the client tells it, itself first.
     pub revisions: Option<Vec<RevisionId>>,
-    pub has_attachments: bool,
+    pub attachments: BTreeMap<String, Sent>,
     members: BTreeMap<String, Value>,
 }
 
@@ -126,7 +127,7 @@ impl Document {
                     .map_err(|_| invalid("_revisions has a number start and strings ids"))?;
                 self.revisions = Some(line(&said)?);
             }
-            "attachments" => self.has_attachments = value.get() != "{}" && value.get() != "null",
+            "attachments" => self.attachments = attachment::read(value)?,
             // What a read has added.
             "revs_info" | "conflicts" | "deleted_conflicts" | "local_seq" => {}
             other => return Err(invalid(&format!("Bad special document member: _{other}"))),
@@ -150,12 +151,29 @@ impl Document {
         }
     }
 
-    pub fn check_attachments(&self) -> Result<(), Refusal> {
-        if self.has_attachments {
-            let reason = "Attachments are not kept here yet.";
-            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", reason));
-        }
-        Ok(())
+    /// A record's revision as it is edited, with other attachments.
+    pub fn of_record(record: Option<Record>, attached: Value) -> Self {
+        let (revision, members) = match record {
+            Some(record) => (record.revision, record.attributes),
+            None => (None, Attributes::new()),
+        };
+        let mut document = Document { revision, members, ..Document::default() };
+        document.attach(attached);
+        document
+    }
+
+    /// Says what the document has attached, of which all is kept by now.
+    pub fn attach(&mut self, attached: Value) {
+        match attached {
+            Value::Map(none) if none.is_empty() => self.members.remove(attachment::ATTRIBUTE),
+            attached => self.members.insert(attachment::ATTRIBUTE.into(), attached),
+        };
+    }
+
+    /// The generation of the revision that this is, or that it is to make.
+    pub fn generation(&self, is_edit: bool) -> u64 {
+        let said = self.revision.as_ref().map_or(0, RevisionId::generation);
+        said + u64::from(is_edit)
     }
 
     /// As a revision that another peer has made.
@@ -300,7 +318,8 @@ pub fn write(record: &Record, columns: &Columns) -> Map<String, Json> {
 }
 
 fn members(attributes: &Attributes, columns: &Columns) -> impl Iterator<Item = (String, Json)> {
-    attributes.iter().filter(|(name, _)| *name != MERGED).map(|(name, value)| {
+    let is_shown = |name: &str| name != MERGED && name != attachment::ATTRIBUTE;
+    attributes.iter().filter(move |(name, _)| is_shown(name)).map(|(name, value)| {
         let kind = columns.get(name).map(|column| &column.kind);
         let name = if name.starts_with('_') { format!("{COLUMN}{name}") } else { name.clone() };
         (name, plain_value(kind, value))

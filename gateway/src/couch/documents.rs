@@ -15,7 +15,8 @@ use super::document::{self, Document, check_id, revision_id};
 use super::error::{Answer, Refusal};
 use super::leaves::{self, Found};
 use super::parameters::{self, Parameters};
-use super::{bulk, local, server};
+use super::pieces::{Inline, Pieces};
+use super::{attaching, attachment, bulk, local, server};
 use crate::auth::Caller;
 use crate::database::text;
 use crate::error::Error;
@@ -79,6 +80,15 @@ pub async fn post(
     put(&gateway, &caller, &db, id, sent, &parameters, &headers).await
 }
 
+/// Which attachments are to come with their bytes.
+pub fn inline(parameters: &Parameters) -> Result<Inline, Refusal> {
+    let names: Vec<String> = parameters.json("atts_since")?.unwrap_or_default();
+    let since: Result<Vec<RevisionId>, Refusal> =
+        names.iter().map(|name| revision_id(name)).collect();
+    let since = since?;
+    Ok(Inline { wanted: parameters.flag("attachments")? || !since.is_empty(), since })
+}
+
 /// What of a record is read beside the revision itself.
 #[derive(Deserialize)]
 struct Line {
@@ -91,7 +101,7 @@ struct Line {
 }
 
 async fn show(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     caller: &Caller,
     db: &str,
     id: &str,
@@ -118,13 +128,19 @@ async fn show(
         found.record.revision.as_ref().and_then(|r| crate::precondition::etag(&r.to_string()));
     let columns = gateway.columns.of(gateway, caller, db).await?;
     let mut body = document::write(&found.record, &columns);
-    let is_plain = add(gateway, caller, db, &found.record, parameters, &mut body).await?;
+    let inline = inline(parameters)?;
+    let adds_nothing = add(gateway, caller, db, &found.record, parameters, &mut body).await?;
+    let is_plain = adds_nothing && !inline.wanted;
     let known = headers.get(header::IF_NONE_MATCH);
     let mut response = match (&etag, known) {
         (Some(etag), Some(known)) if is_plain && etag == known => {
             StatusCode::NOT_MODIFIED.into_response()
         }
-        _ => routes::json(StatusCode::OK, &body),
+        _ => {
+            let mut pieces = Pieces::default();
+            pieces.document(&found.record, body, &inline);
+            pieces.answer(gateway, caller, db)
+        }
     };
     if let (Some(etag), true) = (etag, is_plain) {
         response.headers_mut().insert(header::ETAG, etag);
@@ -198,7 +214,7 @@ fn statuses(line: &[RevisionId], lines: &[Line]) -> Json {
 
 /// `open_revs`: several leaves of one document.
 async fn open_revisions(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     caller: &Caller,
     db: &str,
     id: &str,
@@ -207,30 +223,37 @@ async fn open_revisions(
 ) -> Answer {
     let columns = gateway.columns.of(gateway, caller, db).await?;
     let revs = parameters.flag("revs")?;
-    let shown = |record: &Record| json!({"ok": revision(record, &columns, revs)});
-    if asked.trim_matches('"') == "all" {
+    let inline = inline(parameters)?;
+    let (answers, names) = if asked.trim_matches('"') == "all" {
         let all = leaves::leaves(gateway, caller, db, &[id.to_owned()]).await?;
         if all.is_empty() {
             return Err(Refusal::missing());
         }
-        let answer: Vec<Json> = all.iter().map(shown).collect();
-        return Ok(routes::json(StatusCode::OK, &answer));
+        (vec![all], vec![String::new()])
+    } else {
+        let names: Vec<String> = parameters.json("open_revs")?.unwrap_or_default();
+        let wanted: Result<Vec<_>, Refusal> =
+            names.iter().map(|name| Ok((id.to_owned(), Some(revision_id(name)?)))).collect();
+        let latest = parameters.flag("latest")?;
+        (bulk::revisions(gateway, caller, db, &wanted?, latest).await?, names)
+    };
+    let mut pieces = Pieces::default();
+    pieces.text("[");
+    let mut separator = "";
+    for (found, name) in answers.iter().zip(&names) {
+        if found.is_empty() {
+            pieces.text(&format!("{separator}{}", json!({"missing": name})));
+            separator = ",";
+        }
+        for record in found {
+            pieces.text(&format!("{separator}{{\"ok\":"));
+            pieces.document(record, revision(record, &columns, revs), &inline);
+            pieces.text("}");
+            separator = ",";
+        }
     }
-    let names: Vec<String> = parameters.json("open_revs")?.unwrap_or_default();
-    let wanted: Result<Vec<_>, Refusal> =
-        names.iter().map(|name| Ok((id.to_owned(), Some(revision_id(name)?)))).collect();
-    let wanted = wanted?;
-    let latest = parameters.flag("latest")?;
-    let answers = bulk::revisions(gateway, caller, db, &wanted, latest).await?;
-    let answer: Vec<Json> = wanted
-        .iter()
-        .zip(&answers)
-        .flat_map(|((_, revision), found)| match found.as_slice() {
-            [] => vec![json!({"missing": revision.as_ref().map(RevisionId::to_string)})],
-            found => found.iter().map(shown).collect(),
-        })
-        .collect();
-    Ok(routes::json(StatusCode::OK, &answer))
+    pieces.text("]");
+    Ok(pieces.answer(gateway, caller, db))
 }
 
 /// A revision as a document, with its ancestry if that is wanted.
@@ -244,8 +267,8 @@ pub fn revision(record: &Record, columns: &Columns, revs: bool) -> Map<String, J
 }
 
 /// The revision that is edited: in the document, the query or a header; said more than once it is said alike.
-fn edited(
-    sent: &Document,
+pub fn edited(
+    said: Option<&RevisionId>,
     parameters: &Parameters,
     headers: &HeaderMap,
 ) -> Result<Option<RevisionId>, Refusal> {
@@ -254,7 +277,7 @@ fn edited(
         let text = value.to_str().unwrap_or_default();
         text.trim().trim_start_matches("W/").trim_matches('"').to_owned()
     });
-    let mut found = sent.revision.clone();
+    let mut found = said.cloned();
     for said in [query, header].into_iter().flatten() {
         let said = revision_id(&said)?;
         match &found {
@@ -278,7 +301,7 @@ async fn put(
     parameters: &Parameters,
     headers: &HeaderMap,
 ) -> Answer {
-    sent.revision = edited(&sent, parameters, headers)?;
+    sent.revision = edited(sent.revision.as_ref(), parameters, headers)?;
     let status = if sent.deleted { StatusCode::OK } else { StatusCode::CREATED };
     let is_replicated = parameters.text("new_edits").is_some() && !parameters.flag("new_edits")?;
     if is_replicated {
@@ -297,15 +320,30 @@ async fn put(
     Ok(written(status, &id, &revision))
 }
 
+/// A document whose attachments are kept already.
+pub async fn put_attached(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    id: &str,
+    document: Document,
+) -> Answer {
+    let revision = write(gateway, caller, db, id, document).await?;
+    Ok(written(StatusCode::CREATED, id, &revision))
+}
+
 /// One local edit, and the revision that it has made.
 async fn write(
     gateway: &Gateway,
     caller: &Caller,
     db: &str,
     id: &str,
-    sent: Document,
+    mut sent: Document,
 ) -> Result<String, Refusal> {
-    sent.check_attachments()?;
+    let refusals = attaching::settle(gateway, caller, db, &mut [(id, &mut sent)], true).await?;
+    if let Some(refusal) = refusals.into_iter().flatten().next() {
+        return Err(refusal);
+    }
     let columns = gateway.columns.of(gateway, caller, db).await?;
     let is_edit = sent.revision.is_some() || sent.deleted;
     let record = sent.edited(id.to_owned(), &columns);
@@ -359,12 +397,13 @@ async fn copy(
         return Err(Refusal::deleted());
     }
     let columns = gateway.columns.of(gateway, caller, db).await?;
-    let mut body = document::write(&found.record, &columns);
-    body.retain(|name, _| !name.starts_with('_'));
-    let json = RawValue::from_string(Json::from(body).to_string())
-        .map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let mut sent = Document::parse(&json)?;
-    sent.revision = over;
+    let mut record = found.record;
+    // The columns of the key say who the record is.
+    let is_key = |name: &str| columns.get(name).is_some_and(|column| column.is_key);
+    record.attributes.retain(|name, _| !is_key(name));
+    record.revision = over;
+    let attached = attachment::to_attribute(&attachment::of(&record.attributes));
+    let sent = Document::of_record(Some(record), attached);
     let revision = write(gateway, caller, db, &target, sent).await?;
     Ok(written(StatusCode::CREATED, &target, &revision))
 }

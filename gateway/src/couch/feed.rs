@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::attachment;
 use super::columns::Columns;
 use super::document;
 use super::error::{Answer, Refusal};
@@ -100,6 +101,11 @@ impl Asked {
                 return Ok(None);
             }
             if self.include_docs {
+                let attached = attachment::of(&record.attributes);
+                if !attached.is_empty() {
+                    doc[attachment::ATTRIBUTE] =
+                        attached.iter().map(|(name, one)| (name.clone(), one.stub())).collect();
+                }
                 let others = change.leaves[1..].iter().filter(|leaf| !leaf.deleted);
                 let others: Vec<String> = others.map(|leaf| leaf.revision.to_string()).collect();
                 if self.conflicts && !others.is_empty() {

@@ -2,6 +2,9 @@
 //! (docs/couchdb.md). Table of contents, and all of its routes on one screen.
 
 mod all_docs;
+mod attaching;
+mod attachment;
+mod attachments;
 mod bulk;
 mod changes;
 mod columns;
@@ -14,6 +17,7 @@ mod leaves;
 mod local;
 mod mango;
 mod parameters;
+mod pieces;
 mod server;
 
 use axum::Router;
@@ -63,5 +67,6 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/{db}/_temp_view", any(server::no_functions))
         .route("/{db}/_design_docs", get(server::no_rows).post(server::no_rows))
         .route("/{db}/{id}", any(documents::route))
+        .route("/{db}/{id}/{*name}", any(attachments::route))
         .method_not_allowed_fallback(server::no_method)
 }
