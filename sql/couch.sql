@@ -277,3 +277,85 @@ begin
     end if;
 end
 $$;
+
+-- Indexes that clients ask for by `_index`. CouchDB's name of one stands in its comment.
+create function godwit._index_comment(name text) returns text
+    language sql
+    immutable
+    set search_path = pg_catalog, pg_temp
+    as $$ select 'godwit index ' || name $$;
+
+create function godwit.create_index(relation regclass, name text, columns text[]) returns boolean
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    missing text;
+    made text;
+begin
+    perform godwit._require_table(relation);
+    select c.name into missing from unnest(columns) c(name)
+     where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = c.name
+                          and a.attnum > 0 and not a.attisdropped);
+    if missing is not null or cardinality(columns) = 0 then
+        raise exception 'table % has no column %', relation, quote_ident(coalesce(missing, ''))
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Add one to index it. What has no column is found without an index.';
+    end if;
+    if exists (select from godwit.indexes(relation) i where i.name = create_index.name) then
+        return false;
+    end if;
+    made := left((select c.relname from pg_class c where c.oid = relation), 20) || '_' || left(md5(name), 16);
+    execute format('create index %I on %s (%s)', made, relation,
+                   (select string_agg(quote_ident(c.name), ', ' order by c.place)
+                      from unnest(columns) with ordinality c(name, place)));
+    execute format('comment on index %I.%I is %L',
+                   (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation),
+                   made, godwit._index_comment(name));
+    return true;
+end
+$$;
+comment on function godwit.create_index is
+    'An index on columns, under a name that clients give it; false if there is one of that name. For the table''s owner.';
+
+create function godwit.indexes(relation regclass)
+    returns table (name text, columns text[])
+    language sql
+    stable
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+        select coalesce(case when starts_with(obj_description(i.indexrelid, 'pg_class'), godwit._index_comment(''))
+                             then substr(obj_description(i.indexrelid, 'pg_class'), length(godwit._index_comment('')) + 1) end,
+                        x.relname),
+               array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts - 1]) with ordinality k(number, place)
+                       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number order by k.place)
+          from pg_index i
+          join pg_class x on x.oid = i.indexrelid
+          join pg_am m on m.oid = x.relam and m.amname = 'btree'
+         where i.indrelid = indexes.relation and i.indisvalid and i.indexprs is null and i.indpred is null
+         order by 1
+    $$;
+comment on function godwit.indexes is 'Indexes on whole columns, by the name that a client gave them or their own.';
+
+create function godwit.drop_index(relation regclass, name text) returns boolean
+    language plpgsql
+    volatile
+    security invoker
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    found regclass;
+begin
+    select i.indexrelid into found from pg_index i
+     where i.indrelid = relation and obj_description(i.indexrelid, 'pg_class') = godwit._index_comment(name);
+    if found is null then
+        return false;
+    end if;
+    execute format('drop index %s', found);
+    return true;
+end
+$$;
+comment on function godwit.drop_index is 'Drops an index that godwit.create_index has made, and no other; false if there is none.';

@@ -36,6 +36,8 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 pub struct Column {
     pub kind: Kind,
+    /// By Postgres's name, without length or precision.
+    pub type_name: String,
     pub is_required: bool,
     pub is_generated: bool,
     /// Part of the record's id.
@@ -130,6 +132,7 @@ fn columns(definition: Definition) -> Columns {
         let required = |constraint: &serde_json::Value| constraint.get("not_null").is_some();
         let column = Column {
             kind: Kind::of(&defined.kind),
+            type_name: defined.kind.split('(').next().unwrap_or_default().trim().to_owned(),
             is_required: defined.constraints.iter().any(required),
             is_generated: defined.generated.is_some(),
             is_key: definition.id_columns.contains(&defined.name),

@@ -49,6 +49,12 @@ pub enum Compare {
     GreaterOrEqual,
 }
 
+/// Of a member: one comparison, or that it is among these (or, where it is a list, has one of them).
+pub enum Need<'a> {
+    Compare(&'a str, Compare, &'a Json),
+    In(&'a str, &'a [Json]),
+}
+
 fn fault(reason: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "invalid_operator", reason)
 }
@@ -67,8 +73,8 @@ impl Selector {
         self.0.matches(Some(document))
     }
 
-    /// Comparisons of whole members that all have to hold, for whoever can find by an index.
-    pub fn comparisons(&self) -> Vec<(&str, Compare, &Json)> {
+    /// What is asked of whole members and has to hold in any case, for whoever can find by an index.
+    pub fn needs(&self) -> Vec<Need<'_>> {
         let mut found = Vec::new();
         self.0.collect(&mut found);
         found
@@ -100,19 +106,21 @@ fn object(members: &Map<String, Json>, depth: usize) -> Result<Node, Refusal> {
 }
 
 /// A path by its dots; `\.` is one that belongs to a name.
-fn path(name: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
+pub fn path(name: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
     let mut characters = name.chars().peekable();
     while let Some(character) = characters.next() {
         match character {
             '\\' if characters.peek() == Some(&'.') => {
                 characters.next();
-                parts.last_mut().expect("there is a first").push('.');
+                part.push('.');
             }
-            '.' => parts.push(String::new()),
-            other => parts.last_mut().expect("there is a first").push(other),
+            '.' => parts.push(std::mem::take(&mut part)),
+            other => part.push(other),
         }
     }
+    parts.push(part);
     parts
 }
 
@@ -226,7 +234,7 @@ impl Node {
         }
     }
 
-    fn collect<'a>(&'a self, found: &mut Vec<(&'a str, Compare, &'a Json)>) {
+    fn collect<'a>(&'a self, found: &mut Vec<Need<'a>>) {
         match self {
             Node::And(nodes) => nodes.iter().for_each(|node| node.collect(found)),
             Node::Field(path, node) => {
@@ -236,8 +244,10 @@ impl Node {
                     one => std::slice::from_ref(one),
                 };
                 for node in nodes {
-                    if let Node::Compare(how, value) = node {
-                        found.push((name, *how, value));
+                    match node {
+                        Node::Compare(how, value) => found.push(Need::Compare(name, *how, value)),
+                        Node::In(values) => found.push(Need::In(name, values)),
+                        _ => {}
                     }
                 }
             }

@@ -13,6 +13,8 @@ mod document;
 mod documents;
 mod error;
 mod feed;
+mod find;
+mod indexes;
 mod leaves;
 mod local;
 mod mango;
@@ -21,7 +23,7 @@ mod pieces;
 mod server;
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use std::sync::Arc;
 
 use crate::routes::Gateway;
@@ -60,6 +62,12 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/{db}/_bulk_docs", post(bulk::bulk_docs))
         .route("/{db}/_bulk_get", post(bulk::bulk_get))
         .route("/{db}/_all_docs", get(all_docs::get).post(all_docs::post))
+        .route("/{db}/_find", post(find::find))
+        .route("/{db}/_explain", post(find::explain))
+        .route("/{db}/_index", get(indexes::list).post(indexes::create))
+        // The slash in a design document's name is encoded by some clients and not by others.
+        .route("/{db}/_index/{ddoc}/json/{name}", delete(indexes::delete))
+        .route("/{db}/_index/_design/{ddoc}/json/{name}", delete(indexes::delete))
         .route("/{db}/_local_docs", any(server::not_here))
         .route("/{db}/_local/{id}", get(local::show).put(local::put).delete(local::delete))
         .route("/{db}/_design/{name}", any(server::no_functions))
