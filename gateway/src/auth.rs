@@ -102,6 +102,7 @@ pub struct Auth {
     config: config::Auth,
     secret: Option<Arc<Vec<Key>>>,
     file: Option<Mutex<FromFile>>,
+    has_users: bool,
 }
 
 impl Auth {
@@ -109,17 +110,26 @@ impl Auth {
         let secret = config.jwt_secret.as_deref().map(|secret| of_secret(secret.as_bytes()));
         let secret = secret.transpose().map_err(|reason| format!("GODWIT_JWT_SECRET: {reason}"))?;
         let file = config.jwt_keys_file.as_deref().map(FromFile::read).transpose()?;
-        if secret.is_none() && file.is_none() && config.anonymous_role.is_none() {
-            tracing::warn!(
-                "no tokens are asked for: whoever reaches this gateway has the rights of its login. \
-                 Set GODWIT_JWT_KEYS_FILE or GODWIT_JWT_SECRET."
-            );
-        }
         Ok(Auth {
             config: config.clone(),
             secret: secret.map(|key| Arc::new(vec![key])),
             file: file.map(Mutex::new),
+            has_users: false,
         })
+    }
+
+    /// Whether people with names and passwords are known beside tokens, who are asked for in any case then.
+    pub fn with_users(mut self, has_users: bool) -> Self {
+        self.has_users = has_users;
+        self
+    }
+
+    /// Whether nothing is asked of anybody.
+    pub fn is_open(&self) -> bool {
+        self.secret.is_none()
+            && self.file.is_none()
+            && self.config.anonymous_role.is_none()
+            && !self.has_users
     }
 
     pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
@@ -129,7 +139,7 @@ impl Auth {
             Some(_) if self.config.anonymous_role.is_some() => {
                 return Err(Error::unauthorized("this gateway takes no tokens"));
             }
-            _ if !takes_tokens && self.config.anonymous_role.is_none() => return Ok(Caller::Login),
+            _ if self.is_open() => return Ok(Caller::Login),
             _ => Map::new(),
         };
         let role =

@@ -75,6 +75,34 @@ pub struct Database {
     pub statement_timeout_ms: u32,
 }
 
+/// Names and passwords, for clients that bring no tokens.
+#[derive(Args, Clone)]
+pub struct Users {
+    /// A table or view with the columns name, password (a bcrypt hash) and role, as schema.table, that the gateway's
+    /// login may read. Whoever names a row of it by HTTP Basic or at /couch/_session runs as that role.
+    #[arg(long, env = "GODWIT_USERS_TABLE")]
+    pub users_table: Option<String>,
+
+    /// A secret of at least 32 bytes that session cookies are signed with: the same for all gateways, and not that
+    /// of tokens.
+    #[arg(long, env = "GODWIT_SESSION_SECRET", hide_env_values = true)]
+    pub session_secret: Option<String>,
+
+    /// How long a session lasts that isn't used, in seconds.
+    #[arg(long, env = "GODWIT_SESSION_S", default_value_t = 600)]
+    pub session_s: u64,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for Users {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Users")
+            .field("users_table", &self.users_table)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Args, Debug, Clone)]
 pub struct Doctor {
     #[command(flatten)]
@@ -153,6 +181,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub auth: Auth,
+
+    #[command(flatten)]
+    pub users: Users,
 
     /// Start although tokens are asked for and the login has more rights than to switch roles.
     #[arg(long, env = "GODWIT_ALLOW_PRIVILEGED_LOGIN")]

@@ -43,3 +43,4 @@ mod status;
 mod stopping;
 mod tables;
 mod tls;
+mod users;

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use serde::Serialize;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -20,7 +21,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Caller};
 use crate::config;
 use crate::database::Database;
 use crate::error::Error;
@@ -32,6 +33,7 @@ use crate::metrics::{self, Metrics};
 use crate::observe::{self, Answered, REQUEST_ID};
 use crate::remote::{self, Client, Peer};
 use crate::stopping::Stopping;
+use crate::users::{Known, Users};
 use crate::{
     changes, conflicts, couch, openapi, peers, records, rejected, revisions, snapshot, status,
     tables,
@@ -44,6 +46,8 @@ const COMPRESSED_BYTES_MIN: u16 = 1024;
 pub struct Gateway {
     pub config: config::Serve,
     pub auth: Auth,
+    /// People with names and passwords, where there is a table of them.
+    pub users: Option<Users>,
     pub database: Database,
     pub feed: Feed,
     pub limits: Arc<Limits>,
@@ -59,7 +63,14 @@ impl Gateway {
     pub fn new(config: config::Serve) -> Result<Arc<Self>, String> {
         let database = Database::new(&config.database)?;
         let limits = Arc::new(Limits::new(&config));
-        let auth = Auth::new(&config.auth)?;
+        let users = Users::new(&config.users, config.tls.tls_cert.is_some())?;
+        let auth = Auth::new(&config.auth)?.with_users(users.is_some());
+        if auth.is_open() {
+            tracing::warn!(
+                "no tokens are asked for: whoever reaches this gateway has the rights of its login. \
+                 Set GODWIT_JWT_KEYS_FILE, GODWIT_JWT_SECRET or GODWIT_USERS_TABLE."
+            );
+        }
         Ok(Arc::new(Gateway {
             feed: Feed::start(&config.database, Arc::clone(&limits))?,
             metrics: Metrics::new(config.metrics.metrics_role.clone()),
@@ -68,6 +79,7 @@ impl Gateway {
             columns: couch::Cache::default(),
             config,
             auth,
+            users,
             database,
             limits,
         }))
@@ -162,7 +174,7 @@ async fn admit(
 ) -> Response {
     let limits = &gateway.config.limits;
     let address = remote::address(limits, peer.ip(), request.headers());
-    let caller = gateway.auth.caller(request.headers());
+    let (caller, cookie) = who(&gateway, request.headers(), address).await;
     let client = Client::of(caller.as_ref().ok(), address);
     let answered = Answered { client: client.clone(), caller: caller.clone().ok() };
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
@@ -180,7 +192,34 @@ async fn admit(
     };
     let mut response = answer.await.unwrap_or_else(|error: Error| error.into_response());
     response.extensions_mut().insert(answered);
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     response
+}
+
+/// Who asks: by a name and password or the cookie for them, else by a token. A password's check is itself a request
+/// under way, for it is what somebody who guesses would ask for most.
+async fn who(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> (Result<Caller, Error>, Option<HeaderValue>) {
+    let brings = |name| headers.contains_key(name);
+    if let Some(users) = &gateway.users
+        && (brings(header::AUTHORIZATION) || brings(header::COOKIE))
+    {
+        let _checking = match gateway.limits.ask(Client::Address(address)) {
+            Ok(place) => place,
+            Err(error) => return (Err(error), None),
+        };
+        match users.caller(&gateway.database, headers).await {
+            Ok(Some(Known { caller, cookie })) => return (Ok(caller), cookie),
+            Ok(None) => {}
+            Err(error) => return (Err(error), None),
+        }
+    }
+    (gateway.auth.caller(headers), None)
 }
 
 /// What is to arrive at once must not wait in a compressor, nor in a proxy, which it is told by this header.

@@ -153,7 +153,7 @@ async fn wait_for_database(gateway: &Gateway) -> Result<String, String> {
 
 /// Where requests run as roles, what the login may do beside is what a mistake gives away.
 async fn check_login(gateway: &Gateway) -> Result<(), String> {
-    if !gateway.config.auth.is_asked_for() {
+    if gateway.auth.is_open() {
         return Ok(());
     }
     let login = Login::read(&gateway.database).await;

@@ -37,7 +37,7 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/", get(server::welcome))
         .route("/_all_dbs", get(server::all_dbs))
         .route("/_up", get(server::up))
-        .route("/_session", get(server::session))
+        .route("/_session", get(server::session).post(server::log_in).delete(server::log_out))
         .route("/_uuids", get(server::uuids))
         .route(
             "/{db}",

@@ -1,8 +1,10 @@
 //! In charge of what is asked of the server as a whole.
 
-use axum::extract::{OriginalUri, State};
-use axum::http::{Method, StatusCode};
+use axum::body::Body;
+use axum::extract::{Extension, OriginalUri, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::IntoResponse;
+use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -10,11 +12,14 @@ use super::document;
 use super::error::{Answer, Refusal};
 use super::parameters::Parameters;
 use crate::auth::Caller;
+use crate::error::Error;
 use crate::routes::{self, Gateway};
+use crate::users::Users;
 
 /// The version of CouchDB whose API this is; clients look at its first number.
 const VERSION: &str = "3.3.3";
 const UUIDS_MAX: u64 = 1000;
+const LOG_IN_BYTES_MAX: usize = 4096;
 
 /// Who answers. The uuid stays over restarts and failovers: clients name their checkpoints by it.
 pub async fn welcome(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Answer {
@@ -59,17 +64,60 @@ pub async fn up(State(gateway): State<Arc<Gateway>>) -> Answer {
 }
 
 /// Who the caller is. Where nothing is asked of anybody, all are what CouchDB calls an admin party.
-pub async fn session(caller: Caller) -> Answer {
-    let context = match &caller {
-        Caller::Login => json!({"name": null, "roles": ["_admin"]}),
-        Caller::Role { role, .. } => json!({"name": caller.subject(), "roles": [role]}),
+pub async fn session(Extension(caller): Extension<Result<Caller, Error>>) -> Answer {
+    let (name, roles) = match &caller {
+        Ok(Caller::Login) => (None, vec!["_admin"]),
+        Ok(Caller::Role { role, .. }) => {
+            (caller.as_ref().ok().and_then(Caller::subject), vec![role.as_str()])
+        }
+        Err(_) => (None, Vec::new()),
     };
     let answer = json!({
         "ok": true,
-        "userCtx": context,
-        "info": {"authentication_handlers": ["jwt"], "authenticated": "jwt"},
+        "userCtx": {"name": name, "roles": roles},
+        "info": {"authentication_handlers": ["jwt", "cookie", "default"]},
     });
     Ok(routes::json(StatusCode::OK, &answer))
+}
+
+#[derive(Deserialize)]
+struct LogIn {
+    #[serde(alias = "username")]
+    name: String,
+    password: String,
+}
+
+/// A name and password for a cookie, as JSON or as a form.
+pub async fn log_in(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Answer {
+    let users = gateway.users.as_ref().ok_or_else(|| {
+        let reason = "No names and passwords are known here: bring a bearer token.";
+        Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", reason)
+    })?;
+    let bytes = crate::body::bytes(&headers, body, LOG_IN_BYTES_MAX).await?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let asked: Option<LogIn> = match kind {
+        Some(kind) if kind.starts_with("application/x-www-form-urlencoded") => {
+            serde_urlencoded::from_bytes(&bytes).ok()
+        }
+        _ => serde_json::from_slice(&bytes).ok(),
+    };
+    let asked = asked
+        .ok_or_else(|| Refusal::bad_request("request body must contain a name and a password"))?;
+    let (caller, cookie) = users.log_in(&gateway.database, &asked.name, &asked.password).await?;
+    let roles: Vec<&str> = match &caller {
+        Caller::Role { role, .. } => vec![role],
+        Caller::Login => Vec::new(),
+    };
+    let answer = json!({"ok": true, "name": asked.name, "roles": roles});
+    let mut response = routes::json(StatusCode::OK, &answer);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+pub async fn log_out() -> Answer {
+    let mut response = routes::json(StatusCode::OK, &json!({"ok": true}));
+    response.headers_mut().append(header::SET_COOKIE, Users::log_out());
+    Ok(response)
 }
 
 pub async fn uuids(parameters: Parameters) -> Answer {

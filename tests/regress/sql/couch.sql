@@ -1,0 +1,80 @@
+-- What clients of CouchDB's protocol keep here beside records.
+create role couch_one;
+create role couch_two;
+create table docs (id text primary key, name text);
+select godwit.track('docs');
+grant select, insert, update on docs to couch_one, couch_two;
+
+-- Local documents: each caller's own, edited one after the other.
+set role couch_one;
+select godwit.put_local('docs', 'checkpoint', null, '{"last": 1.0}');
+select godwit.put_local('docs', 'checkpoint', 1, '{"last": 2.0}');
+select godwit.put_local('docs', 'checkpoint', 1, '{"last": 3.0}');
+select * from godwit.get_local('docs', 'checkpoint');
+set role couch_two;
+select * from godwit.get_local('docs', 'checkpoint');
+select count(*) from godwit.local_documents;
+set request.jwt.claims = '{"sub": "amina"}';
+select godwit.put_local('docs', 'checkpoint', null, '{}');
+set request.jwt.claims = '{"sub": "bo"}';
+select * from godwit.get_local('docs', 'checkpoint');
+select godwit.delete_local('docs', 'checkpoint', null);
+reset request.jwt.claims;
+set role couch_one;
+select godwit.delete_local('docs', 'checkpoint', 1), godwit.delete_local('docs', 'checkpoint', 2);
+reset role;
+select owner, author, id, revision, body from godwit.local_documents;
+create role couch_none;
+set role couch_none;
+select godwit.put_local('docs', 'checkpoint', null, '{}');
+reset role;
+
+-- Several at once, and ranges.
+insert into docs select 'd' || n, 'name ' || n from generate_series(1, 5) n;
+select m.ord, m.id, m.record -> 'attributes' -> 'name' ->> 'string' as name, m.leaf
+  from godwit.get_many('docs', '{d3,d1,nobody,d3}', '{NULL,NULL,NULL,1-x}') m;
+select r.id from godwit.records_between('docs', 'd2', 'd4') r;
+select r.id from godwit.records_between('docs', 'd2', null, true, 1, 2) r;
+select godwit.count_records('docs');
+select godwit.get_many('docs', '{d1}', '{}');
+
+-- Parts of attachments: kept with a right to write, read by hash, swept when no revision names them.
+set role couch_one;
+select godwit.keep_attachment_parts('docs', array['one'::bytea, 'two']);
+select godwit.attachment_part('docs', sha256('two')), godwit.attachment_part('docs', sha256('three')) is null as nothing;
+select count(*) from godwit.attachment_parts;
+set role couch_none;
+select godwit.keep_attachment_parts('docs', array['one'::bytea]);
+select godwit.attachment_part('docs', sha256('two'));
+reset role;
+select godwit.put('docs', jsonb_build_object('id', 'photo', 'attributes', jsonb_build_object('_attachments',
+    jsonb_build_object('map', jsonb_build_object('a.jpg', jsonb_build_object('map', jsonb_build_object(
+        'parts', jsonb_build_object('list', jsonb_build_array(
+            jsonb_build_object('bytes', encode(sha256('one'), 'base64')))))))))))  is not null as put;
+select godwit.sweep_attachments('docs', '1 minute');
+update godwit.attachment_parts set at = at - interval '3 days';
+select godwit.sweep_attachments('docs');
+select convert_from(data, 'UTF8') from godwit.attachment_parts;
+-- What is erased is gone with what it had attached.
+select godwit.erase('docs', 'photo') ->> 'id' as erased;
+select count(*) from godwit.attachment_parts;
+
+-- Indexes that clients name.
+select godwit.create_index('docs', 'by-name', '{name}'), godwit.create_index('docs', 'by-name', '{name}');
+select godwit.create_index('docs', 'by-other', '{other}');
+select * from godwit.indexes('docs') order by 1;
+select godwit.drop_index('docs', 'docs_pkey'), godwit.drop_index('docs', 'by-name');
+
+-- Only what has nothing but documents is dropped by a client.
+select godwit.drop_document_table('docs');
+select godwit.create_table('{"name": "notes"}');
+select godwit.keep_attachment_parts('notes', array['one'::bytea]);
+select godwit.put_local('notes', 'x', null, '{}');
+select godwit.drop_document_table('notes');
+select to_regclass('notes') is null and to_regclass('notes_history') is null as gone;
+select count(*) from godwit.attachment_parts;
+select godwit.database_uuid() ~ '^[0-9a-f]{32}$' as uuid;
+select godwit.untrack('docs', true);
+drop table docs;
+select count(*) from godwit.local_documents;
+drop role couch_one, couch_two, couch_none;
