@@ -44,6 +44,9 @@ bench: ## ratios of tracked to untracked tables, in one run
 bench-gateway: ## listeners, latency and throughput of the gateway, beside Postgres's own
 	@bench/gateway.sh
 
+bench-couch: ## documents a second that PouchDB pushes and pulls, beside express-pouchdb
+	@bench/couch.sh
+
 setup: ## install what is missing on Debian or Ubuntu
 	@scripts/setup.sh test
 
@@ -53,4 +56,4 @@ install: ## build the extension and the gateway, install the extension
 clean: ## remove what was built and the private clusters
 	@rm -rf target
 
-.PHONY: help run demo test check regress isolation ops e2e apps parsers torture bench bench-gateway setup install clean
+.PHONY: help run demo test check regress isolation ops e2e apps parsers torture bench bench-gateway bench-couch setup install clean

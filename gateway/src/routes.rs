@@ -237,13 +237,14 @@ fn cors(config: &config::Serve) -> CorsLayer {
         return CorsLayer::new();
     }
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::PUT, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::CONTENT_ENCODING,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
+            header::RANGE,
             HeaderName::from_static("last-event-id"),
             REQUEST_ID,
         ])
@@ -257,7 +258,8 @@ fn cors(config: &config::Serve) -> CorsLayer {
         .max_age(Duration::from_secs(config.cors_max_age_s));
     match config.cors_origins.iter().any(|origin| origin == "*") {
         true => layer.allow_origin(Any),
-        false => layer.allow_origin(config.cors_origins.clone()),
+        // PouchDB asks for it in every request. The session's cookie is for its own site alone all the same.
+        false => layer.allow_origin(config.cors_origins.clone()).allow_credentials(true),
     }
 }
 
