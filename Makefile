@@ -29,6 +29,9 @@ ops: ## the tests of dumps, standbys and upgrades
 e2e: ## the tests through HTTP
 	@scripts/test.sh install e2e
 
+couch: ## the tests with PouchDB, RxDB, nano and a browser
+	@scripts/test.sh install couch
+
 apps: ## the tests of existing apps, on plain and on tracked tables
 	@scripts/test.sh install apps
 
@@ -56,4 +59,4 @@ install: ## build the extension and the gateway, install the extension
 clean: ## remove what was built and the private clusters
 	@rm -rf target
 
-.PHONY: help run demo test check regress isolation ops e2e apps parsers torture bench bench-gateway bench-couch setup install clean
+.PHONY: help run demo test check regress isolation ops e2e couch apps parsers torture bench bench-gateway bench-couch setup install clean

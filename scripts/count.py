@@ -14,6 +14,9 @@ elif suite in ("regress", "isolation"):
     print(f"{ok} passed, {bad} failed")
 elif suite == "ops":
     print(f"{len(re.findall(r'^ok ', log, re.M))} passed, {len(re.findall(r'^FAILED', log, re.M))} failed")
+elif suite == "couch":
+    counts = {name: sum(map(int, re.findall(rf"^ℹ {name} (\d+)$", log, re.M))) for name in ("pass", "fail", "skipped")}
+    print(f"{counts['pass']} passed, {counts['fail']} failed" + (f", {counts['skipped']} skipped" if counts["skipped"] else ""))
 else:
     counted = [line for line in log.splitlines() if re.match(r"^(vectors|pouchdb|pgspot|docs|demo|torture|apps|fuzz|parsers): ", line)]
     print(counted[-1] if counted else "")

@@ -113,6 +113,15 @@ run_dawdle() {
     stack_start dawdle || return 1
     cargo test -p godwit-e2e --test changes readers_among
 }
+# PouchDB, RxDB, nano and a browser, each with databases and gateways of its own.
+run_couch() {
+    . "$here/stack.sh"
+    (cd tests/couch && npm ci --silent --no-audit --no-fund) || return 1
+    stack_start couch || return 1
+    export GODWIT_CLUSTER=$STACK SERVER_OPTIONS=$SCRATCH_OPTIONS
+    export GODWIT_RESTART_POSTGRES="'$here/test_server.sh' kill '$STACK' && '$here/test_server.sh' start '$STACK' $PGPORT"
+    (cd tests/couch && node --test --test-concurrency=1 --test-reporter=spec ${COUCH:-})
+}
 run_docs() {
     . "$here/stack.sh"
     cluster_scratch docs || return 1
@@ -148,6 +157,7 @@ suite parsers "$here/parsers.sh" "${PARSERS_SECONDS:-60}"
 suite e2e run_e2e
 suite dawdle run_dawdle
 suite schema env SECONDS_MAX="${SCHEMA_SECONDS:-45}" tests/schema/run.sh
+suite couch run_couch
 suite demo run_demo
 suite docs run_docs
 suite torture "$here/torture.sh" 60

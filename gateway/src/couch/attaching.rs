@@ -135,6 +135,15 @@ pub async fn settle(
                     let revpos = revpos.filter(|_| !is_edit).unwrap_or(generation);
                     kept.insert(name, keeper.end(content_type, revpos));
                 }
+                Sent::Kept(attachment) => {
+                    kept.insert(name, attachment);
+                }
+                Sent::Follows { .. } => {
+                    let reason = format!(
+                        "the attachment {name:?} follows nothing: this is no multipart body"
+                    );
+                    *refusal = Some(Refusal::bad_request(reason));
+                }
                 Sent::Stub { digest } => {
                     let known = earlier.get(*id).into_iter().flatten();
                     let mut fits = known.filter(|(other, attachment)| {

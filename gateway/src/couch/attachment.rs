@@ -7,10 +7,12 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use revision::{Attributes, Value};
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::error::Refusal;
 
@@ -41,6 +43,16 @@ pub enum Sent {
     Stub {
         digest: Option<String>,
     },
+    /// What comes behind the document in a multipart body.
+    Follows {
+        content_type: String,
+        /// As it is when it is unpacked.
+        length: Option<u64>,
+        revpos: Option<u64>,
+        is_gzip: bool,
+    },
+    /// What has followed, and is kept.
+    Kept(Attachment),
 }
 
 #[derive(Deserialize)]
@@ -53,26 +65,61 @@ struct Raw {
     follows: bool,
     revpos: Option<u64>,
     digest: Option<String>,
+    length: Option<u64>,
+    encoding: Option<String>,
 }
 
-/// A document's member `_attachments`.
-pub fn read(json: &RawValue) -> Result<BTreeMap<String, Sent>, Refusal> {
+/// Members in the order in which they stand.
+struct Ordered(Vec<(String, Raw)>);
+
+impl<'de> Deserialize<'de> for Ordered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Ordered;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("an object of attachments by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Ordered, A::Error> {
+                let mut found = Vec::new();
+                while let Some(member) = members.next_entry()? {
+                    found.push(member);
+                }
+                Ok(Ordered(found))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A document's member `_attachments`, and the names of those that follow, in order.
+pub fn read(json: &RawValue) -> Result<(BTreeMap<String, Sent>, Vec<String>), Refusal> {
     let invalid =
         |reason: String| Err(Refusal::new(StatusCode::BAD_REQUEST, "doc_validation", reason));
-    let Ok(raw) = serde_json::from_str::<Option<BTreeMap<String, Raw>>>(json.get()) else {
+    let Ok(raw) = serde_json::from_str::<Option<Ordered>>(json.get()) else {
         return invalid("_attachments is an object of attachments by name".into());
     };
     let mut sent = BTreeMap::new();
-    for (name, raw) in raw.unwrap_or_default() {
+    let mut following = Vec::new();
+    for (name, raw) in raw.map(|raw| raw.0).unwrap_or_default() {
         check_name(&name)?;
         let content_type =
             raw.content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
         let one = match raw.data {
             _ if raw.stub => Sent::Stub { digest: raw.digest },
             _ if raw.follows => {
-                let reason =
-                    "multipart/related is not taken here: send attachments inline, or each by PUT";
-                return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", reason));
+                following.push(name.clone());
+                let is_gzip = match raw.encoding.as_deref() {
+                    None | Some("identity") => false,
+                    Some("gzip") => true,
+                    Some(other) => {
+                        return invalid(format!("attachment {name:?} is encoded by {other:?}"));
+                    }
+                };
+                let (length, revpos) = (raw.length, raw.revpos);
+                Sent::Follows { content_type, length, revpos, is_gzip }
             }
             Some(data) => match BASE64.decode(data.as_bytes()) {
                 Ok(data) => Sent::Inline { content_type, data, revpos: raw.revpos },
@@ -82,7 +129,7 @@ pub fn read(json: &RawValue) -> Result<BTreeMap<String, Sent>, Refusal> {
         };
         sent.insert(name, one);
     }
-    Ok(sent)
+    Ok((sent, following))
 }
 
 pub fn check_name(name: &str) -> Result<(), Refusal> {
@@ -184,6 +231,13 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_does_so_in_the_documents_order() {
+        let json = r#"{"b":{"follows":true},"c":{"stub":true},"a":{"follows":true,"length":3}}"#;
+        let (sent, following) = read(&RawValue::from_string(json.into()).unwrap()).unwrap();
+        assert_eq!((sent.len(), following), (3, vec!["b".to_owned(), "a".to_owned()]));
+    }
+
+    #[test]
     fn what_is_no_attachment_is_refused() {
         for json in [
             r#"{"a":1}"#,
@@ -191,11 +245,11 @@ mod tests {
             r#"{"a":{"data":"?"}}"#,
             r#"{"_a":{"data":""}}"#,
             r#"{"":{"data":""}}"#,
-            r#"{"a":{"follows":true}}"#,
+            r#"{"a":{"follows":true,"encoding":"br"}}"#,
             "[]",
         ] {
             assert!(read(&RawValue::from_string(json.into()).unwrap()).is_err(), "{json}");
         }
-        assert!(read(&RawValue::from_string("null".into()).unwrap()).unwrap().is_empty());
+        assert!(read(&RawValue::from_string("null".into()).unwrap()).unwrap().0.is_empty());
     }
 }

@@ -47,7 +47,8 @@ pub async fn route(
             attached.get_or_insert_default().insert(name, kept);
             let attached = attached.unwrap_or_default();
             let document = Document::of_record(edited, attachment::to_attribute(&attached));
-            documents::put_attached(&gateway, &caller, &db, &id, document).await
+            documents::put_attached(&gateway, &caller, &db, &id, document, StatusCode::CREATED)
+                .await
         }
         "DELETE" => {
             let edited = edited(&gateway, &caller, &db, &id, &parameters, &parts.headers).await?;
@@ -57,7 +58,7 @@ pub async fn route(
                 return Err(Error::not_found("Document is missing attachment").into());
             }
             let document = Document::of_record(Some(edited), attachment::to_attribute(&attached));
-            documents::put_attached(&gateway, &caller, &db, &id, document).await
+            documents::put_attached(&gateway, &caller, &db, &id, document, StatusCode::OK).await
         }
         _ => Ok(server::no_method(parts.method, axum::extract::OriginalUri(parts.uri)).await),
     }

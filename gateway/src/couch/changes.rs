@@ -96,6 +96,8 @@ async fn answer(
     }
     let include_docs = parameters.flag("include_docs")?;
     let heartbeat = match parameters.text("heartbeat") {
+        // A browser's EventSource would come back at once, and again.
+        None if mode == Mode::Eventsource => Some(HEARTBEAT_MS),
         None | Some("false") => None,
         Some("true") => Some(HEARTBEAT_MS),
         Some(_) => parameters.number("heartbeat")?,

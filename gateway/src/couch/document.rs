@@ -31,6 +31,8 @@ pub struct Document {
     /// Its ancestry as the client tells it, itself first.
     pub revisions: Option<Vec<RevisionId>>,
     pub attachments: BTreeMap<String, Sent>,
+    /// Those that come behind it, in order.
+    following: Vec<String>,
     members: BTreeMap<String, Value>,
 }
 
@@ -127,7 +129,7 @@ impl Document {
                     .map_err(|_| invalid("_revisions has a number start and strings ids"))?;
                 self.revisions = Some(line(&said)?);
             }
-            "attachments" => self.attachments = attachment::read(value)?,
+            "attachments" => (self.attachments, self.following) = attachment::read(value)?,
             // What a read has added.
             "revs_info" | "conflicts" | "deleted_conflicts" | "local_seq" => {}
             other => return Err(invalid(&format!("Bad special document member: _{other}"))),
@@ -168,6 +170,10 @@ impl Document {
             Value::Map(none) if none.is_empty() => self.members.remove(attachment::ATTRIBUTE),
             attached => self.members.insert(attachment::ATTRIBUTE.into(), attached),
         };
+    }
+
+    pub fn following(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.following)
     }
 
     /// The generation of the revision that this is, or that it is to make.

@@ -16,7 +16,7 @@ use super::error::{Answer, Refusal};
 use super::leaves::{self, Found};
 use super::parameters::{self, Parameters};
 use super::pieces::{Inline, Pieces};
-use super::{attaching, attachment, bulk, local, server};
+use super::{attaching, attachment, bulk, local, multipart, server};
 use crate::auth::Caller;
 use crate::database::text;
 use crate::error::Error;
@@ -46,9 +46,15 @@ pub async fn route(
     match parts.method.as_str() {
         "GET" | "HEAD" => show(&gateway, &caller, &db, &id, &parameters, &parts.headers).await,
         "PUT" => {
-            let json: Box<RawValue> =
-                parameters::body(&parts.headers, body, gateway.config.body_bytes_max).await?;
-            let sent = Document::parse(&json)?;
+            let sent = match multipart::boundary(&parts.headers)? {
+                Some(boundary) => multipart::read(&gateway, &caller, &db, body, boundary).await?,
+                None => {
+                    let bytes_max = gateway.config.body_bytes_max;
+                    let json: Box<RawValue> =
+                        parameters::body(&parts.headers, body, bytes_max).await?;
+                    Document::parse(&json)?
+                }
+            };
             if sent.id.as_ref().is_some_and(|said| *said != id) {
                 return Err(Refusal::bad_request("Document ID must match the ID in the URL"));
             }
@@ -80,6 +86,11 @@ pub async fn post(
     put(&gateway, &caller, &db, id, sent, &parameters, &headers).await
 }
 
+fn of_parts(kind: &str, boundary: &str) -> Result<HeaderValue, Refusal> {
+    HeaderValue::from_str(&format!("multipart/{kind}; boundary=\"{boundary}\""))
+        .map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
 /// Which attachments are to come with their bytes.
 pub fn inline(parameters: &Parameters) -> Result<Inline, Refusal> {
     let names: Vec<String> = parameters.json("atts_since")?.unwrap_or_default();
@@ -109,7 +120,7 @@ async fn show(
     headers: &HeaderMap,
 ) -> Answer {
     if let Some(asked) = parameters.text("open_revs") {
-        return open_revisions(gateway, caller, db, id, asked, parameters).await;
+        return open_revisions(gateway, caller, db, id, asked, parameters, headers).await;
     }
     let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
     let key = (id.to_owned(), asked.clone());
@@ -138,8 +149,15 @@ async fn show(
         }
         _ => {
             let mut pieces = Pieces::default();
-            pieces.document(&found.record, body, &inline);
-            pieces.answer(gateway, caller, db)
+            let wants_parts = multipart::is_wanted(headers, "multipart/related");
+            if wants_parts && multipart::brings_any(&found.record, &inline) {
+                let boundary = multipart::new_boundary();
+                multipart::related(&mut pieces, &found.record, body, &inline, &boundary);
+                pieces.answer_as(gateway, caller, db, of_parts("related", &boundary)?)
+            } else {
+                pieces.document(&found.record, body, &inline);
+                pieces.answer(gateway, caller, db)
+            }
         }
     };
     if let (Some(etag), true) = (etag, is_plain) {
@@ -220,6 +238,7 @@ async fn open_revisions(
     id: &str,
     asked: &str,
     parameters: &Parameters,
+    headers: &HeaderMap,
 ) -> Answer {
     let columns = gateway.columns.of(gateway, caller, db).await?;
     let revs = parameters.flag("revs")?;
@@ -238,6 +257,35 @@ async fn open_revisions(
         (bulk::revisions(gateway, caller, db, &wanted?, latest).await?, names)
     };
     let mut pieces = Pieces::default();
+    if multipart::is_wanted(headers, "multipart/mixed") {
+        let outer = multipart::new_boundary();
+        for (found, name) in answers.iter().zip(&names) {
+            if found.is_empty() {
+                let missing = json!({"missing": name});
+                pieces.text(&format!(
+                    "--{outer}\r\nContent-Type: application/json; error=\"true\"\r\n\r\n{missing}\r\n"
+                ));
+            }
+            for record in found {
+                let body = revision(record, &columns, revs);
+                // What a reader of parts has not said that it has comes with it.
+                let inline = Inline { wanted: true, since: inline.since.clone() };
+                if multipart::brings_any(record, &inline) {
+                    let inner = multipart::new_boundary();
+                    pieces.text(&format!(
+                        "--{outer}\r\nContent-Type: multipart/related; boundary=\"{inner}\"\r\n\r\n"
+                    ));
+                    multipart::related(&mut pieces, record, body, &inline, &inner);
+                } else {
+                    pieces.text(&format!("--{outer}\r\nContent-Type: application/json\r\n\r\n"));
+                    pieces.document(record, body, &inline);
+                }
+                pieces.text("\r\n");
+            }
+        }
+        pieces.text(&format!("--{outer}--"));
+        return Ok(pieces.answer_as(gateway, caller, db, of_parts("mixed", &outer)?));
+    }
     pieces.text("[");
     let mut separator = "";
     for (found, name) in answers.iter().zip(&names) {
@@ -327,9 +375,10 @@ pub async fn put_attached(
     db: &str,
     id: &str,
     document: Document,
+    status: StatusCode,
 ) -> Answer {
     let revision = write(gateway, caller, db, id, document).await?;
-    Ok(written(StatusCode::CREATED, id, &revision))
+    Ok(written(status, id, &revision))
 }
 
 /// One local edit, and the revision that it has made.

@@ -377,6 +377,8 @@ impl Feed {
             }
         }
         self.sent += 1;
+        // Waiting is for the next change.
+        self.deadline = Instant::now() + self.asked.wait;
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

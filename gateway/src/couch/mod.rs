@@ -18,6 +18,7 @@ mod indexes;
 mod leaves;
 mod local;
 mod mango;
+mod multipart;
 mod parameters;
 mod pieces;
 mod server;

@@ -26,7 +26,7 @@ pub struct Inline {
 }
 
 impl Inline {
-    fn brings(&self, record: &Record, one: &Attachment) -> bool {
+    pub fn brings(&self, record: &Record, one: &Attachment) -> bool {
         let line = record.revisions.as_deref().unwrap_or_default();
         let known = self.since.iter().filter(|since| line.contains(since));
         let known = known.map(RevisionId::generation).max().unwrap_or(0);
@@ -36,7 +36,8 @@ impl Inline {
 
 enum Piece {
     Text(String),
-    Part(Vec<u8>),
+    Base64(Vec<u8>),
+    Bytes(Vec<u8>),
 }
 
 /// An answer being written.
@@ -83,7 +84,7 @@ impl Pieces {
                 true => {
                     self.text(&said[..said.len() - 1]);
                     self.text(",\"data\":\"");
-                    self.0.extend(one.parts.iter().map(|part| Piece::Part(part.clone())));
+                    self.0.extend(one.parts.iter().map(|part| Piece::Base64(part.clone())));
                     self.text("\"}");
                 }
             }
@@ -91,8 +92,22 @@ impl Pieces {
         self.text("}}");
     }
 
-    pub fn answer(mut self, gateway: &Arc<Gateway>, caller: &Caller, db: &str) -> Response {
-        let kind = HeaderValue::from_static("application/json");
+    /// An attachment's bytes as they are.
+    pub fn bytes(&mut self, attachment: &Attachment) {
+        self.0.extend(attachment.parts.iter().map(|part| Piece::Bytes(part.clone())));
+    }
+
+    pub fn answer(self, gateway: &Arc<Gateway>, caller: &Caller, db: &str) -> Response {
+        self.answer_as(gateway, caller, db, HeaderValue::from_static("application/json"))
+    }
+
+    pub fn answer_as(
+        mut self,
+        gateway: &Arc<Gateway>,
+        caller: &Caller,
+        db: &str,
+        kind: HeaderValue,
+    ) -> Response {
         if let (1, Some(Piece::Text(text))) = (self.0.len(), self.0.front_mut()) {
             let text = std::mem::take(text);
             return (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response();
@@ -102,9 +117,12 @@ impl Pieces {
             let written = match pieces.pop_front()? {
                 Piece::Text(text) => Ok(Bytes::from(text)),
                 // An error cuts the connection: the reader sees that there is more.
-                Piece::Part(digest) => part(&gateway, &caller, &db, &digest)
+                Piece::Base64(digest) => part(&gateway, &caller, &db, &digest)
                     .await
                     .map(|bytes| Bytes::from(BASE64.encode(bytes))),
+                Piece::Bytes(digest) => {
+                    part(&gateway, &caller, &db, &digest).await.map(Bytes::from)
+                }
             };
             if written.is_err() {
                 pieces.clear();

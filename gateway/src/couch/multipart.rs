@@ -1,0 +1,200 @@
+//! In charge of documents with their attachments beside them: multipart/related as it comes (RFC 2387), and the
+//! multipart/mixed and multipart/related that a reader may ask for.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use flate2::write::GzDecoder;
+use mime::Mime;
+use multer::{Field, Multipart};
+use revision::Record;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value as Json};
+use std::io::Write;
+
+use super::attaching::Keeper;
+use super::attachment::{self, Attachment, Sent};
+use super::document::Document;
+use super::error::Refusal;
+use super::pieces::{Inline, Pieces};
+use crate::auth::Caller;
+use crate::error::Error;
+use crate::routes::Gateway;
+
+/// The boundary of a body that is multipart/related.
+pub fn boundary(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else {
+        return Ok(None);
+    };
+    let Ok(kind) = kind.parse::<Mime>() else { return Ok(None) };
+    if kind.essence_str() != "multipart/related" {
+        return Ok(None);
+    }
+    match kind.get_param(mime::BOUNDARY) {
+        Some(boundary) => Ok(Some(boundary.as_str().to_owned())),
+        None => Err(Refusal::bad_request("multipart/related needs a boundary")),
+    }
+}
+
+/// Whether a reader takes such a type and would not rather have JSON.
+pub fn is_wanted(headers: &HeaderMap, kind: &str) -> bool {
+    let accepted: Vec<&str> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(|one| one.split(';').next().unwrap_or_default().trim())
+        .collect();
+    accepted.contains(&kind) && !accepted.contains(&"application/json")
+}
+
+fn broken(error: multer::Error) -> Refusal {
+    Refusal::bad_request(format!("the multipart body can't be read: {error}"))
+}
+
+/// A document, whose attachments follow and are kept as they come.
+pub async fn read(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    body: Body,
+    boundary: String,
+) -> Result<Document, Refusal> {
+    let mut parts = Multipart::new(body.into_data_stream(), boundary);
+    let missing = || Refusal::bad_request("the multipart body has no document");
+    let mut first = parts.next_field().await.map_err(broken)?.ok_or_else(missing)?;
+    let max = gateway.config.body_bytes_max;
+    let mut json = Vec::new();
+    while let Some(chunk) = first.chunk().await.map_err(broken)? {
+        if json.len() + chunk.len() > max {
+            return Err(Error::too_large(format!("the document has more than {max} bytes")).into());
+        }
+        json.extend_from_slice(&chunk);
+    }
+    drop(first);
+    if crate::deep::depth(&json) > crate::deep::BRACKETS_DEEP_MAX {
+        return Err(Refusal::bad_request("the document is nested too deep"));
+    }
+    let json: Box<RawValue> =
+        serde_json::from_slice(&json).map_err(|_| Refusal::bad_request("invalid UTF-8 JSON"))?;
+    let mut document = Document::parse(&json)?;
+    // Parts that don't say whose they are come in the order in which the document names them.
+    let mut following = document.following();
+    let generation = document.generation(document.revisions.is_none());
+    let mut keeper = Keeper::new(gateway, caller, db);
+    while let Some(part) = parts.next_field().await.map_err(broken)? {
+        let place = match part.file_name() {
+            Some(name) => following.iter().position(|known| known == name),
+            None => (!following.is_empty()).then_some(0),
+        };
+        let Some(place) = place else {
+            return Err(Refusal::bad_request("a part follows that the document doesn't name"));
+        };
+        let name = following.remove(place);
+        let kept = keep(gateway, &mut keeper, &mut document, &name, part, generation).await?;
+        document.attachments.insert(name, Sent::Kept(kept));
+    }
+    keeper.flush().await?;
+    if let Some(name) = following.first() {
+        return Err(Refusal::bad_request(format!("the attachment {name:?} doesn't follow")));
+    }
+    Ok(document)
+}
+
+async fn keep(
+    gateway: &Gateway,
+    keeper: &mut Keeper<'_>,
+    document: &mut Document,
+    name: &str,
+    mut part: Field<'_>,
+    generation: u64,
+) -> Result<Attachment, Refusal> {
+    let Some(Sent::Follows { content_type, length, revpos, is_gzip }) =
+        document.attachments.remove(name)
+    else {
+        return Err(Refusal::bad_request("a part follows that the document doesn't name"));
+    };
+    let max = gateway.config.attachment_bytes_max;
+    let mut unzip = is_gzip.then(|| GzDecoder::new(Vec::new()));
+    let broken_zip = |_| Refusal::bad_request("an attachment is not in gzip as it says");
+    while let Some(chunk) = part.chunk().await.map_err(broken)? {
+        match &mut unzip {
+            None => keeper.take(&chunk).await?,
+            Some(unzip) => {
+                // In pieces, for a little of it may become very much.
+                for piece in chunk.chunks(4096) {
+                    unzip.write_all(piece).map_err(broken_zip)?;
+                    let bytes = std::mem::take(unzip.get_mut());
+                    keeper.take(&bytes).await?;
+                }
+            }
+        }
+        if keeper.length() > max {
+            return Err(
+                Error::too_large(format!("the attachment has more than {max} bytes")).into()
+            );
+        }
+    }
+    if let Some(unzip) = unzip {
+        let rest = unzip.finish().map_err(broken_zip)?;
+        keeper.take(&rest).await?;
+    }
+    if length.is_some_and(|length| length != keeper.length()) {
+        let reason = format!("the attachment {name:?} has another length than it says");
+        return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "doc_validation", reason));
+    }
+    Ok(keeper.end(content_type, revpos.unwrap_or(generation)))
+}
+
+/// A boundary that no attachment holds, but by a chance of one in 2^122.
+pub fn new_boundary() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// A document and its attachments as parts of a multipart/related body.
+pub fn related(
+    pieces: &mut Pieces,
+    record: &Record,
+    mut body: Map<String, Json>,
+    inline: &Inline,
+    boundary: &str,
+) {
+    let attached = attachment::of(&record.attributes);
+    let mut following = Vec::new();
+    let mut said = Map::new();
+    for (name, one) in &attached {
+        let mut stub = one.stub();
+        if inline.brings(record, one) {
+            if let Some(members) = stub.as_object_mut() {
+                members.remove("stub");
+            }
+            stub["follows"] = true.into();
+            following.push((name, one));
+        }
+        said.insert(name.clone(), stub);
+    }
+    if !said.is_empty() {
+        body.insert(attachment::ATTRIBUTE.into(), said.into());
+    }
+    let json = Json::from(body);
+    pieces.text(&format!("--{boundary}\r\nContent-Type: application/json\r\n\r\n{json}"));
+    for (name, one) in following {
+        // A name that would end its quotes, or the line, is told by its place alone.
+        let is_plain = |c: char| !c.is_control() && !matches!(c, '"' | '\\');
+        let named = match name.chars().all(is_plain) {
+            true => format!("Content-Disposition: attachment; filename=\"{name}\"\r\n"),
+            false => String::new(),
+        };
+        let kind: String = one.content_type.chars().filter(|c| !c.is_control()).collect();
+        pieces.text(&format!(
+            "\r\n--{boundary}\r\n{named}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            one.length
+        ));
+        pieces.bytes(one);
+    }
+    pieces.text(&format!("\r\n--{boundary}--"));
+}
+
+/// Whether a document has attachments that are to come with it.
+pub fn brings_any(record: &Record, inline: &Inline) -> bool {
+    attachment::of(&record.attributes).values().any(|one| inline.brings(record, one))
+}
