@@ -27,7 +27,7 @@ pub struct Json(String);
 
 impl Json {
     pub fn read(&self) -> Result<serde_json::Value, Error> {
-        serde_json::from_str(&self.0)
+        revision::parse_wire(&self.0)
             .map_err(|error| Error::BadRecord(format!("the JSON can't be read: {error}")))
     }
 }

@@ -218,12 +218,8 @@ unsafe fn output(type_oid: pg_sys::Oid, datum: pg_sys::Datum) -> String {
 }
 
 fn json(text: &str) -> Value {
-    let parsed = serde_json::from_str(text)
-        .map_err(|error| Error::BadRecord(format!("a json value can't be read: {error}")));
-    let value = parsed.and_then(|parsed: serde_json::Value| {
-        revision::from_json(&parsed)
-            .map_err(|error| Error::BadRecord(format!("a json value can't travel: {error}")))
-    });
+    let value = revision::from_json_text(text)
+        .map_err(|error| Error::BadRecord(format!("a json value can't travel: {error}")));
     value.unwrap_or_else(|error| error.report())
 }
 

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
 
+use crate::argument::Json;
 use crate::error::Error;
 use crate::extra::Extra;
 use crate::role;
@@ -27,7 +28,7 @@ pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
 /// What is kept beside the columns of a revision.
 pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Error> {
     let found = scan(shape, id, Some(revision), |cells| {
-        cells.get::<pgrx::JsonB>("_extra").map(|json| Extra::read(&json.0))
+        cells.get::<Json>("_extra").map(|json| Extra::read(&json.read()?))
     });
     found.flatten().unwrap_or_else(|| Ok(Extra::default()))
 }
@@ -168,7 +169,7 @@ fn carried_from(
     attributes: &Attributes,
 ) -> Result<Extra, Error> {
     let carried = with_revision(shape, id, revision, |cells| {
-        let Some(json) = cells.get::<pgrx::JsonB>("_extra") else {
+        let Some(json) = cells.get::<Json>("_extra") else {
             return Ok(Extra::default());
         };
         if cells.get::<bool>("_deleted").unwrap_or(false) {
@@ -179,7 +180,7 @@ fn carried_from(
             let before = column.and_then(|column| cells.named(name, &column.codec));
             before.as_ref() != attributes.get(name)
         };
-        Ok(Extra::read(&json.0)?.carried(shape, changed))
+        Ok(Extra::read(&json.read()?)?.carried(shape, changed))
     });
     carried.unwrap_or_else(|| Ok(Extra::default()))
 }

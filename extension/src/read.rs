@@ -164,9 +164,11 @@ pub fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionI
     let sql = format!(
         "with recursive line(revision) as (
             select $2 union all
-            select _godwit_row._prev from line join {} _godwit_row on _godwit_row._id = $1 and _godwit_row._rev = line.revision
-             where _godwit_row._prev is not null)
-         select revision from line",
+            -- One look-up a step: a join would be free to read the whole record for each.
+            select (select _godwit_row._prev from {} _godwit_row
+                     where _godwit_row._id = $1 and _godwit_row._rev = line.revision)
+              from line where line.revision is not null)
+         select revision from line where revision is not null",
         shape.twin
     );
     let args = [spi::text(id), twin::revision_arg(shape, Some(revision))];

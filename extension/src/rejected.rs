@@ -1,11 +1,11 @@
 //! In charge of `godwit.rejected`: revisions that the table's own constraints or types refuse. The
 //! catalog is read and written as its owner, whoever calls.
 
-use pgrx::JsonB;
 use pgrx::pg_sys;
 use revision::Record;
 
-use crate::error::Error;
+use crate::argument::Json;
+use crate::error::{Error, OrReport};
 use crate::put_revisions::Sent;
 use crate::role;
 use crate::settings::Settings;
@@ -114,8 +114,8 @@ pub fn discard(shape: &Shape, numbers: &[i64]) -> u64 {
 }
 
 fn entry(row: &spi::Row) -> Entry {
-    let record: JsonB = row.need(4);
-    Entry { number: row.need(1), id: row.need(2), revision: row.get(3), record: record.0 }
+    let record = row.need::<Json>(4).read().or_report();
+    Entry { number: row.need(1), id: row.need(2), revision: row.get(3), record }
 }
 
 /// Who owns the catalog's tables.

@@ -5,7 +5,8 @@ use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, Value};
 use std::borrow::Cow;
 
-use crate::error::Error;
+use crate::argument::Json;
+use crate::error::{Error, OrReport};
 use crate::extra::Extra;
 use crate::row::{self, Cells};
 use crate::shape::{Column, Shape};
@@ -277,8 +278,8 @@ pub fn attributes(shape: &Shape, cells: &Cells) -> Result<Attributes, Error> {
         .filter_map(|era| Some((era.attribute.clone(), cells.of_type(&era.column)?)));
     let mut attributes: Attributes =
         now.chain(then).filter(|(_, value)| !deleted || *value != Value::Null).collect();
-    if let Some(extra) = cells.get::<pgrx::JsonB>("_extra") {
-        Extra::read(&extra.0)?.lay_over(&mut attributes);
+    if let Some(extra) = cells.get::<Json>("_extra") {
+        Extra::read(&extra.read()?)?.lay_over(&mut attributes);
     }
     Ok(attributes)
 }
@@ -286,9 +287,8 @@ pub fn attributes(shape: &Shape, cells: &Cells) -> Result<Attributes, Error> {
 /// Whether the twin's column of this name has what a revision says of that attribute.
 pub fn says(shape: &Shape, cells: &Cells, name: &str) -> bool {
     let number = cells.get::<i64>("_seq").unwrap_or(i64::MAX);
-    let extra = cells.get::<pgrx::JsonB>("_extra");
-    let absent =
-        extra.and_then(|json| json.0.get(name)?.as_object().map(serde_json::Map::is_empty));
+    let extra = cells.get::<Json>("_extra").map(|json| json.read().or_report());
+    let absent = extra.and_then(|json| json.get(name)?.as_object().map(serde_json::Map::is_empty));
     !shape.eras.predates(name, number) && absent != Some(true)
 }
 

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::RevisionId;
 
+use crate::argument::Json;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::extra::Extra;
@@ -79,8 +80,10 @@ fn _is_hashed(relation: pg_sys::Oid, revision: AnyElement) -> bool {
     // SAFETY: the header is that of a whole row of the twin.
     unsafe {
         let (cells, desc) = row::record_cells(header);
-        let extra = cells.get::<pgrx::JsonB>("_extra");
-        let extra = extra.map(|json| Extra::read(&json.0).map_err(Error::of_argument).or_report());
+        let extra = cells.get::<Json>("_extra").map(|json| {
+            let extra = json.read().and_then(|json| Extra::read(&json));
+            extra.map_err(Error::of_argument).or_report()
+        });
         let id: String = cells.get("_id").unwrap_or_default();
         let deleted = cells.get::<bool>("_deleted").unwrap_or(false);
         let attributes = twin::attributes(&shape, &cells).map_err(Error::of_argument).or_report();

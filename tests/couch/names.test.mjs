@@ -98,7 +98,7 @@ test("a member named column:name is not the column name", async (t) => {
   await site.put("/cases/b", { "column:name": "two" });
   const read = async (id) => (({ name, "column:name": other }) => [name, other])((await site.get(`/cases/${id}`)).json);
   assert.deepEqual(await read("a"), ["one", "two"]);
-  assert.deepEqual(await read("b"), [undefined, "two"]);
+  assert.deepEqual(await read("b"), [null, "two"]);
   assert.deepEqual(await site.sql("select id, name from cases order by 1"), [{ id: "a", name: "one" }, { id: "b", name: null }]);
 });
 

@@ -26,4 +26,4 @@ pub use policy::{Conflicts, Policy, Rule};
 pub use record::{ID_BYTES_MAX, Record, RecordError};
 pub use tree::{Insertion, Tree};
 pub use value::{Attributes, DEPTH_MAX, Value, ValueError, float_text};
-pub use wire::attributes;
+pub use wire::{attributes, parse as parse_wire};

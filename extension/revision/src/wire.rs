@@ -145,7 +145,7 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Strict { brackets: 0 }.deserialize(deserializer)?;
+        let json = Strict { brackets: 0, most: BRACKETS_MAX }.deserialize(deserializer)?;
         Value::from_wire(&json).map_err(D::Error::custom)
     }
 }
@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Value {
 pub fn attributes<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, Value>, D::Error> {
-    let json = Strict { brackets: 0 }.deserialize(deserializer)?;
+    let json = Strict { brackets: 0, most: BRACKETS_MAX }.deserialize(deserializer)?;
     let serde_json::Value::Object(members) = json else {
         return Err(D::Error::custom("attributes is a JSON object"));
     };
@@ -169,6 +169,15 @@ pub fn attributes<'de, D: Deserializer<'de>>(
     Ok(out)
 }
 
+/// JSON whose objects hold values in wire form, at whatever depth: a record, a list of records. Unlike
+/// `serde_json::Value`'s own reader this one takes an attribute named `$serde_json::private::Number` for what it is.
+pub fn parse(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let json = Strict { brackets: 0, most: usize::MAX }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(json)
+}
+
 /// More brackets than a value may have: two for each level, and a level more, so that the error for
 /// that one can name its attribute.
 const BRACKETS_MAX: usize = 2 * DEPTH_MAX + 2;
@@ -180,16 +189,17 @@ const NUMBER: &str = "$serde_json::private::Number";
 #[derive(Clone, Copy)]
 struct Strict {
     brackets: usize,
+    most: usize,
 }
 
 impl Strict {
     /// For what is inside one more bracket.
     fn inside<E: serde::de::Error>(self) -> Result<Strict, E> {
         let brackets = self.brackets + 1;
-        if brackets > BRACKETS_MAX {
+        if brackets > self.most {
             Err(E::custom(ValueError::Depth))
         } else {
-            Ok(Strict { brackets })
+            Ok(Strict { brackets, ..self })
         }
     }
 }

@@ -227,7 +227,7 @@ async fn by_name(
 ) -> Result<Vec<Json>, Refusal> {
     let asked: Vec<(String, Option<RevisionId>)> =
         keys.iter().filter_map(Json::as_str).map(|key| (key.to_owned(), None)).collect();
-    let found = leaves::named(gateway, caller, db, &asked).await?;
+    let found = leaves::named(gateway, caller, db, &asked, false).await?;
     let records: Vec<Record> = found.into_iter().flatten().map(|found| found.record).collect();
     let made = rows(gateway, caller, db, &records, shown).await?;
     let by_id: BTreeMap<&str, &Json> =

@@ -75,7 +75,7 @@ async fn read(
     let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
     let is_winner = asked.is_none();
     let key = (id.to_owned(), asked);
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key)).await?;
+    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
     let found = found.into_iter().next().flatten().map(|found| found.record);
     match found {
         Some(record) if record.deleted && is_winner => Err(Refusal::deleted()),
@@ -94,7 +94,7 @@ async fn edited(
 ) -> Result<Option<Record>, Refusal> {
     let Some(revision) = documents::edited(None, parameters, headers)? else { return Ok(None) };
     let key = (id.to_owned(), Some(revision));
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key)).await?;
+    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
     found.into_iter().next().flatten().map(|found| Some(found.record)).ok_or_else(Refusal::conflict)
 }
 

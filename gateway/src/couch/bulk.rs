@@ -18,6 +18,7 @@ use super::parameters::{self, Parameters};
 use super::pieces::{Inline, Pieces};
 use super::{attaching, server};
 use crate::auth::Caller;
+use crate::body;
 use crate::database::text;
 use crate::error::Error;
 use crate::extract::Path;
@@ -36,7 +37,10 @@ pub async fn bulk_docs(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let sent: BulkDocs = parameters::body(&headers, body, gateway.config.body_bytes_max).await?;
+    let bytes = body::bytes(&headers, body, gateway.config.body_bytes_max).await?;
+    // Documents are not looked into here: one that can't be taken must not hold up the others, nor their client.
+    let sent: BulkDocs = serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::bad_request(format!("invalid UTF-8 JSON: {error}")))?;
     check_count(&gateway, sent.docs.len())?;
     let is_edit = sent.new_edits.unwrap_or(true);
     let mut refusals: Vec<Option<Json>> = Vec::with_capacity(sent.docs.len());
@@ -48,14 +52,14 @@ pub async fn bulk_docs(
                 refusals.push(None);
                 good.push((place, id, document));
             }
-            // Not even its shape is right: CouchDB takes none of the batch then.
-            Err(refusal) if refusal.name() == "bad_request" => return Err(refusal),
+            // Nothing of it can be told: CouchDB takes none of the batch then.
+            Err(refusal) if !json.get().starts_with('{') => return Err(refusal),
             Err(refusal) => {
                 let revision = said(json, "_rev");
                 refusals.push(Some(refused(
                     id.as_deref(),
                     revision.as_deref(),
-                    &in_batch(refusal),
+                    &in_batch(refusal, is_edit),
                 )));
             }
         }
@@ -68,8 +72,11 @@ pub async fn bulk_docs(
         }
         return Ok(routes::json(StatusCode::CREATED, &answer));
     }
-    for (place, outcome) in edit(&gateway, &caller, &db, good).await? {
-        refusals[place] = Some(outcome);
+    for (place, id, outcome) in edit(&gateway, &caller, &db, good).await? {
+        refusals[place] = Some(match outcome {
+            Ok(revision) => json!({"ok": true, "id": id, "rev": revision}),
+            Err(refusal) => refused(Some(&id), None, &refusal),
+        });
     }
     let answer: Vec<Json> = refusals.into_iter().flatten().collect();
     if answer.len() != sent.docs.len() {
@@ -78,15 +85,14 @@ pub async fn bulk_docs(
     Ok(routes::json(StatusCode::CREATED, &answer))
 }
 
-/// What stops a client that replicates is only what it can act on; a document that can't be taken is passed over.
-fn in_batch(refusal: Refusal) -> Refusal {
-    match refusal.name() {
-        "not_implemented" => {
-            let Json::String(reason) = &refusal.body()["reason"] else { return refusal };
-            Refusal::new(StatusCode::FORBIDDEN, "forbidden", reason.clone())
-        }
-        _ => refusal,
+/// A client that replicates goes on after `forbidden` and after nothing else: it would stand before the same document
+/// for ever.
+fn in_batch(refusal: Refusal, is_edit: bool) -> Refusal {
+    if is_edit && refusal.name() != "not_implemented" {
+        return refusal;
     }
+    let reason = refusal.body()["reason"].as_str().unwrap_or_default().to_owned();
+    Refusal::new(StatusCode::FORBIDDEN, "forbidden", reason)
 }
 
 fn said(json: &RawValue, name: &str) -> Option<String> {
@@ -172,16 +178,22 @@ fn refusal(status: &str, reason: Option<String>) -> Refusal {
 }
 
 /// How the extension says that a put edits what this database has never seen: to CouchDB a conflict like any other.
-pub fn is_unknown_revision(reason: &str) -> bool {
+fn is_unknown_revision(reason: &str) -> bool {
     reason.ends_with("is not known here")
 }
 
-async fn edit(
+/// And how, that it deletes what is not there.
+fn is_no_record(reason: &str) -> bool {
+    reason.starts_with("there is no record ")
+}
+
+/// Local edits, and the revision that each has made; by their places in the batch.
+pub async fn edit(
     gateway: &Gateway,
     caller: &Caller,
     db: &str,
     mut documents: Vec<(usize, String, Document)>,
-) -> Result<Vec<(usize, Json)>, Refusal> {
+) -> Result<Vec<(usize, String, Result<String, Refusal>)>, Refusal> {
     let columns = gateway.columns.of(gateway, caller, db).await?;
     let mut sent: Vec<_> = documents.iter_mut().map(|(_, id, d)| (id.as_str(), d)).collect();
     let stubs = attaching::settle(gateway, caller, db, &mut sent, true).await?;
@@ -190,14 +202,14 @@ async fn edit(
     let mut records = Vec::new();
     for ((place, id, document), stub) in documents.into_iter().zip(stubs) {
         if let Some(refusal) = stub {
-            outcomes.push((place, refused(Some(&id), None, &refusal)));
+            outcomes.push((place, id, Err(refusal)));
             continue;
         }
         places.push(place);
         records.push(document.edited(id, &columns));
     }
     let json = passed_on(&records)?;
-    let sql = "select ord::int8, id, revision, status, reason from godwit.put_many(godwit.find_table($1), $2::jsonb)";
+    let sql = "select ord::int8, revision, status, reason from godwit.put_many(godwit.find_table($1), $2::jsonb)";
     let rows = gateway.database.rows(caller, sql, &[text(&db), text(&json)]).await?;
     for row in rows {
         let ord: i64 = row.try_get(0)?;
@@ -206,18 +218,23 @@ async fn edit(
         else {
             continue;
         };
-        let (revision, status): (Option<String>, String) = (row.try_get(2)?, row.try_get(3)?);
-        let reason: Option<String> = row.try_get(4)?;
-        let id = record.id.as_str();
+        let (revision, status): (Option<String>, String) = (row.try_get(1)?, row.try_get(2)?);
+        let reason: Option<String> = row.try_get(3)?;
         let outcome = match status.as_str() {
-            "accepted" | "known" => json!({"ok": true, "id": id, "rev": revision}),
-            "conflict" => refused(Some(id), None, &Refusal::conflict()),
-            _ if reason.as_deref().is_some_and(is_unknown_revision) => {
-                refused(Some(id), None, &Refusal::conflict())
+            // Who makes a document that is there has not read it, even if they say the same: it may be a lock.
+            "known" if record.revision.is_none() && !record.deleted => Err(Refusal::conflict()),
+            "accepted" | "known" => {
+                revision.ok_or_else(|| Error::unavailable("the database gave no answer").into())
             }
-            status => refused(Some(id), None, &refusal(status, reason)),
+            "conflict" => Err(Refusal::conflict()),
+            // An edit of what was never seen here.
+            _ if reason.as_deref().is_some_and(is_unknown_revision) => Err(Refusal::conflict()),
+            _ if record.deleted && reason.as_deref().is_some_and(is_no_record) => {
+                Err(Refusal::missing())
+            }
+            status => Err(refusal(status, reason)),
         };
-        outcomes.push((*place, outcome));
+        outcomes.push((*place, record.id.clone(), outcome));
     }
     Ok(outcomes)
 }
@@ -229,18 +246,30 @@ pub async fn revs_diff(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let asked: BTreeMap<String, Vec<String>> =
+    let mut asked: BTreeMap<String, Vec<String>> =
         parameters::body(&headers, body, gateway.config.body_bytes_max).await?;
     check_count(&gateway, asked.values().map(Vec::len).sum())?;
     for name in asked.values().flatten() {
         revision_id(name)?;
     }
+    // Postgres can't be asked for such an id, and has none.
+    let impossible = asked.extract_if(.., |id, _| id.contains('\0'));
+    let impossible: BTreeMap<String, Json> =
+        impossible.map(|(id, revisions)| (id, json!({"missing": revisions}))).collect();
     let json = serde_json::to_string(&asked).map_err(|error| {
         Refusal::bad_request(format!("the question can't be passed on: {error}"))
     })?;
     let sql = "select godwit.revs_diff(godwit.find_table($1), $2::jsonb)::text";
     let answer = gateway.database.json(&caller, sql, &[text(&db), text(&json)]).await?;
-    Ok(routes::json(StatusCode::OK, &answer))
+    if impossible.is_empty() {
+        return Ok(routes::json(StatusCode::OK, &answer));
+    }
+    let found = answer.as_ref().map(|answer| serde_json::from_str(answer.get())).transpose();
+    let mut all: BTreeMap<String, Json> = found
+        .map_err(|error| Refusal::bad_request(format!("the answer can't be read: {error}")))?
+        .unwrap_or_default();
+    all.extend(impossible);
+    Ok(routes::json(StatusCode::OK, &all))
 }
 
 #[derive(Deserialize)]
@@ -265,31 +294,46 @@ pub async fn bulk_get(
 ) -> Answer {
     let sent: BulkGet = parameters::body(&headers, body, gateway.config.body_bytes_max).await?;
     check_count(&gateway, sent.docs.len())?;
-    let mut wanted = Vec::with_capacity(sent.docs.len());
-    let mut since = Vec::with_capacity(sent.docs.len());
-    for asked in sent.docs {
-        wanted.push((asked.id, asked.rev.as_deref().map(revision_id).transpose()?));
-        let known: Result<Vec<RevisionId>, Refusal> =
-            asked.atts_since.unwrap_or_default().iter().map(|name| revision_id(name)).collect();
-        since.push(known?);
-    }
-    let inline = documents::inline(&parameters)?;
     let (revs, latest) = (parameters.flag("revs")?, parameters.flag("latest")?);
+    let wants_bytes = documents::inline(&parameters)?.wanted;
     let columns = gateway.columns.of(&gateway, &caller, &db).await?;
-    let found = revisions(&gateway, &caller, &db, &wanted, latest).await?;
+    // Without a revision all leaves are meant.
+    let whole = sent.docs.iter().filter(|asked| asked.rev.is_none());
+    let mut whole: Vec<String> = whole.map(|asked| asked.id.clone()).collect();
+    whole.sort_unstable();
+    whole.dedup();
+    let leaves = match whole.is_empty() {
+        true => Vec::new(),
+        false => leaves::leaves(&gateway, &caller, &db, &whole).await?,
+    };
+    let named = |asked: &Wanted| revision_id(asked.rev.as_deref()?).ok();
+    let wanted: Vec<(String, Option<RevisionId>)> = sent
+        .docs
+        .iter()
+        .filter_map(|asked| Some((asked.id.clone(), Some(named(asked)?))))
+        .collect();
+    let mut found = revisions(&gateway, &caller, &db, &wanted, latest).await?.into_iter();
     let mut pieces = Pieces::default();
     pieces.text("{\"results\":[");
-    for (place, ((id, revision), found)) in wanted.iter().zip(&found).enumerate() {
+    for (place, asked) in sent.docs.iter().enumerate() {
+        let id = asked.id.as_str();
+        let (records, refusal) = match (&asked.rev, named(asked)) {
+            (None, _) => (leaves.iter().filter(|leaf| leaf.id == id).cloned().collect(), None),
+            (Some(_), Some(_)) => (found.next().unwrap_or_default(), None),
+            (Some(_), None) => (Vec::new(), Some(Refusal::bad_request("Invalid rev format"))),
+        };
         let separator = if place > 0 { "," } else { "" };
-        pieces.text(&format!("{separator}{{\"id\":{},\"docs\":[", Json::from(id.as_str())));
-        if found.is_empty() {
-            let name = revision.as_ref().map_or("undefined".into(), RevisionId::to_string);
-            let error = refused(Some(id), Some(&name), &Refusal::missing());
-            pieces.text(&json!({"error": error}).to_string());
+        pieces.text(&format!("{separator}{{\"id\":{},\"docs\":[", Json::from(id)));
+        if records.is_empty() {
+            let name = asked.rev.as_deref().unwrap_or("undefined");
+            let refusal = refusal.unwrap_or_else(Refusal::missing);
+            pieces.text(&json!({"error": refused(Some(id), Some(name), &refusal)}).to_string());
         }
-        for (nth, record) in found.iter().enumerate() {
+        let since = asked.atts_since.as_deref().unwrap_or_default();
+        let since: Result<Vec<_>, Refusal> = since.iter().map(|name| revision_id(name)).collect();
+        let inline = Inline { wanted: wants_bytes, since: since? };
+        for (nth, record) in records.iter().enumerate() {
             pieces.text(if nth > 0 { ",{\"ok\":" } else { "{\"ok\":" });
-            let inline = Inline { wanted: inline.wanted, since: since[place].clone() };
             pieces.document(record, documents::revision(record, &columns, revs), &inline);
             pieces.text("}");
         }
@@ -307,7 +351,7 @@ pub async fn revisions(
     wanted: &[(String, Option<RevisionId>)],
     latest: bool,
 ) -> Result<Vec<Vec<Record>>, Refusal> {
-    let found = leaves::named(gateway, caller, db, wanted).await?;
+    let found = leaves::named(gateway, caller, db, wanted, true).await?;
     let has_moved_on = |found: &Option<leaves::Found>| found.as_ref().is_none_or(|f| !f.is_leaf);
     let passed: BTreeSet<String> = wanted
         .iter()

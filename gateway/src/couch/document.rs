@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::attachment::{self, Sent};
 use super::columns::{Columns, Kind};
 use super::error::Refusal;
+use crate::deep;
 
 /// Above this a double can't tell an integer from the next (ECMA-262, Number.MAX_SAFE_INTEGER).
 const SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -81,10 +82,16 @@ pub fn no_functions() -> Refusal {
 
 impl Document {
     pub fn parse(json: &RawValue) -> Result<Self, Refusal> {
+        if deep::depth(json.get().as_bytes()) > deep::BRACKETS_DEEP_MAX {
+            return Err(Refusal::bad_request("Document is nested too deep"));
+        }
         let members: BTreeMap<String, &RawValue> = serde_json::from_str(json.get())
             .map_err(|_| Refusal::bad_request("Document must be a JSON object"))?;
         let mut document = Document::default();
         for (name, value) in members {
+            if name.contains('\0') {
+                return Err(Refusal::bad_request(format!("member {name:?}: a name holds U+0000")));
+            }
             match name.strip_prefix('_') {
                 Some(special) => document.take_special(special, value)?,
                 None => {
@@ -228,7 +235,9 @@ fn attributes(members: BTreeMap<String, Value>, columns: &Columns) -> Attributes
         .into_iter()
         .filter(|(name, _)| name != MERGED)
         .map(|(name, value)| {
-            let hidden = name.strip_prefix(COLUMN).filter(|name| columns.contains_key(*name));
+            let hidden = name
+                .strip_prefix(COLUMN)
+                .filter(|name| name.starts_with('_') && columns.contains_key(*name));
             let name = hidden.map(str::to_owned).unwrap_or(name);
             let value = match columns.get(&name) {
                 Some(column) => typed(&column.kind, value),

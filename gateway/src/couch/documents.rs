@@ -16,7 +16,7 @@ use super::error::{Answer, Refusal};
 use super::leaves::{self, Found};
 use super::parameters::{self, Parameters};
 use super::pieces::{Inline, Pieces};
-use super::{attaching, attachment, bulk, local, multipart, server};
+use super::{attachment, bulk, local, multipart, server};
 use crate::auth::Caller;
 use crate::database::text;
 use crate::error::Error;
@@ -124,7 +124,11 @@ async fn show(
     }
     let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
     let key = (id.to_owned(), asked.clone());
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key)).await?;
+    // A line may be long.
+    let line = ["revs", "revs_info", "meta", "atts_since"]
+        .iter()
+        .any(|name| parameters.text(name).is_some_and(|said| said != "false"));
+    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), line).await?;
     let mut found = found.into_iter().next().flatten().ok_or_else(Refusal::missing)?;
     if asked.is_none() && found.record.deleted {
         return Err(Refusal::deleted());
@@ -387,28 +391,36 @@ async fn write(
     caller: &Caller,
     db: &str,
     id: &str,
-    mut sent: Document,
+    sent: Document,
 ) -> Result<String, Refusal> {
-    let refusals = attaching::settle(gateway, caller, db, &mut [(id, &mut sent)], true).await?;
-    if let Some(refusal) = refusals.into_iter().flatten().next() {
-        return Err(refusal);
+    let is_deletion = sent.deleted;
+    let one = vec![(0, id.to_owned(), sent)];
+    let outcome = bulk::edit(gateway, caller, db, one).await?.into_iter().next();
+    let nothing = || Err(Error::unavailable("the database gave no answer").into());
+    match outcome.map_or_else(nothing, |(_, _, outcome)| outcome) {
+        Err(refusal) if is_deletion => Err(not_deleted(gateway, caller, db, id, refusal).await?),
+        outcome => outcome,
     }
-    let columns = gateway.columns.of(gateway, caller, db).await?;
-    let is_edit = sent.revision.is_some() || sent.deleted;
-    let record = sent.edited(id.to_owned(), &columns);
-    let json = serde_json::to_string(&record).map_err(|error| {
-        Refusal::bad_request(format!("the document can't be passed on: {error}"))
-    })?;
-    let sql = "select godwit.put(godwit.find_table($1), $2::jsonb) ->> 'revision'";
-    let written = gateway.database.rows(caller, sql, &[text(&db), text(&json)]).await;
-    let rows = written.map_err(|error| match error.name {
-        // A delete of what isn't there, and an edit of what was never seen.
-        "not_found" => Refusal::missing(),
-        "bad_request" if is_edit && bulk::is_unknown_revision(&error.reason) => Refusal::conflict(),
-        _ => error.into(),
-    })?;
-    let row = rows.first().ok_or_else(|| Error::unavailable("the database gave no answer"))?;
-    Ok(row.try_get(0)?)
+}
+
+/// Why a document was not deleted: that there is none comes before what else may be said.
+async fn not_deleted(
+    gateway: &Gateway,
+    caller: &Caller,
+    db: &str,
+    id: &str,
+    refusal: Refusal,
+) -> Result<Refusal, Refusal> {
+    if !matches!(refusal.name(), "not_found" | "conflict") {
+        return Ok(refusal);
+    }
+    let key = (id.to_owned(), None);
+    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
+    Ok(match found.into_iter().next().flatten() {
+        None => Refusal::missing(),
+        Some(found) if found.record.deleted => Refusal::deleted(),
+        Some(_) => Refusal::conflict(),
+    })
 }
 
 fn written(status: StatusCode, id: &str, revision: &str) -> Response {
@@ -440,7 +452,7 @@ async fn copy(
     let over = query.strip_prefix("rev=").map(revision_id).transpose()?;
     let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
     let key = (id.to_owned(), asked.clone());
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key)).await?;
+    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
     let found = found.into_iter().next().flatten().ok_or_else(Refusal::missing)?;
     if found.record.deleted && asked.is_none() {
         return Err(Refusal::deleted());

@@ -4,7 +4,7 @@ use revision::{Record, RevisionId};
 
 use super::error::Refusal;
 use crate::auth::Caller;
-use crate::database::{text, texts};
+use crate::database::{boolean, text, texts};
 use crate::deep;
 use crate::error::Error;
 use crate::routes::Gateway;
@@ -23,18 +23,24 @@ pub fn record(text: &str) -> Result<Record, Error> {
     })
 }
 
-/// One for each that was asked for, in that order; without a revision the winner.
+/// An id as Postgres can be asked for it; of one that no record can have, another that none has.
+fn possible(id: &str) -> &str {
+    if id.contains('\0') { "" } else { id }
+}
+
+/// One for each that was asked for, in that order; without a revision the winner. With the whole ancestry, or none.
 pub async fn named(
     gateway: &Gateway,
     caller: &Caller,
     table: &str,
     asked: &[(String, Option<RevisionId>)],
+    ancestry: bool,
 ) -> Result<Vec<Option<Found>>, Refusal> {
-    let sql = "select r.record, r.leaf from godwit._get_many(godwit.find_table($1), $2, $3, true) r order by r.ord";
-    let ids: Vec<&str> = asked.iter().map(|(id, _)| id.as_str()).collect();
+    let sql = "select r.record, r.leaf from godwit._get_many(godwit.find_table($1), $2, $3, $4) r order by r.ord";
+    let ids: Vec<&str> = asked.iter().map(|(id, _)| possible(id)).collect();
     let revisions: Vec<Option<String>> =
         asked.iter().map(|(_, revision)| revision.as_ref().map(RevisionId::to_string)).collect();
-    let parameters = [text(&table), texts(&ids), texts(&revisions)];
+    let parameters = [text(&table), texts(&ids), texts(&revisions), boolean(&ancestry)];
     let rows = gateway.database.rows(caller, sql, &parameters).await?;
     let found = rows.iter().map(|row| {
         let body: Option<&str> = row.try_get(0)?;
@@ -62,6 +68,7 @@ pub async fn leaves(
                                        from godwit.leaves(t.relation, k.id) h where not h.stub) h) l) l
                  cross join lateral godwit._get_many(t.relation, l.ids, l.revisions, true) r
                 where l.ids is not null and r.record is not null order by r.ord";
+    let ids: Vec<&str> = ids.iter().map(|id| possible(id)).collect();
     let rows = gateway.database.rows(caller, sql, &[text(&table), texts(&ids)]).await?;
     rows.iter().map(|row| Ok(record(row.try_get(0)?)?)).collect()
 }
