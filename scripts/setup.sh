@@ -20,6 +20,7 @@ if command -v dpkg-query > /dev/null; then
     want gcc; want make; want pkg-config; want clang; want libclang-dev; want curl; want ca-certificates
     python3 -m pip --version > /dev/null 2>&1 || want python3-pip
     [ "${1:-}" != test ] || { command -v npm > /dev/null || want npm; }
+    [ "${1:-}" != test ] || [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || want chromium
     [ "${1:-}" != test ] || python3 -c 'import ensurepip' 2> /dev/null || want python3-venv
     if [ "${#missing[@]}" -gt 0 ]; then
         if [ -n "$SUDO" ] && ! command -v sudo > /dev/null; then

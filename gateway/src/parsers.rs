@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use clap::Parser;
 use jsonwebtoken::{EncodingKey, Header};
 use revision::Record;
+use serde_json::value::RawValue;
 use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use crate::auth::Auth;
 use crate::bundle;
 use crate::changes;
 use crate::config::{Cli, Command, Serve};
+use crate::couch;
 use crate::{deep, filter, page, precondition, remote};
 
 /// `where`, as it goes to the extension.
@@ -105,6 +107,19 @@ pub fn export(path: &Path, bytes: &[u8]) -> Result<usize, String> {
     let file = file.as_mut().map_err(|error| error.to_string())?;
     file.write_all(bytes).map_err(told)?;
     bundle::count(path, file.try_clone().map_err(told)?)
+}
+
+/// A document of CouchDB's as it is stored, and as it comes back; with columns of every kind and with none.
+pub fn document(text: &str) -> Option<[serde_json::Value; 2]> {
+    let raw = RawValue::from_string(text.to_owned()).ok()?;
+    let none = couch::round(&raw, &Default::default())?;
+    Some([couch::round(&raw, &couch::of_every_kind())?, none])
+}
+
+/// Whether a selector matches a document.
+pub fn selector(text: &str, document: &serde_json::Value) -> Option<bool> {
+    let raw = RawValue::from_string(text.to_owned()).ok()?;
+    couch::Selector::parse(&raw).ok().map(|selector| selector.matches(document))
 }
 
 /// As an export is compressed.

@@ -143,6 +143,29 @@ fn columns(definition: Definition) -> Columns {
     definition.columns.into_iter().map(column).filter(|(name, _)| name != "_id").collect()
 }
 
+/// One column of each kind, under its type's name.
+pub fn of_every_kind() -> Columns {
+    let types = [
+        "integer",
+        "double precision",
+        "numeric",
+        "bytea",
+        "date",
+        "timestamp with time zone",
+        "timestamp without time zone",
+        "jsonb",
+        "bigint[]",
+        "text",
+    ];
+    let defined = |name: &str| Defined {
+        name: name.to_owned(),
+        kind: name.to_owned(),
+        generated: None,
+        constraints: Vec::new(),
+    };
+    columns(Definition { columns: types.map(defined).into(), id_columns: Vec::new() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

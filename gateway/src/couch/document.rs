@@ -265,8 +265,9 @@ fn typed(kind: &Kind, plain: Value) -> Value {
         (Kind::Timestamptz, Value::String(text)) if text.ends_with('Z') => {
             of_wire("timestamp", text)
         }
-        (Kind::List(kind), Value::List(items)) => {
-            Some(Value::List(items.iter().map(|item| typed(kind, item.clone())).collect()))
+        (Kind::List(inner), Value::List(items)) => {
+            let typed = |item: &Value| typed(of_item(kind, inner, item), item.clone());
+            Some(Value::List(items.iter().map(typed).collect()))
         }
         _ => None,
     };
@@ -287,29 +288,32 @@ fn plain_value(kind: Option<&Kind>, value: &Value) -> Json {
         Ok(number) => Json::Number(number),
         Err(_) => text.into(),
     };
-    let is_column = kind.is_some_and(|kind| *kind != Kind::Json);
-    match value {
-        Value::Null => Json::Null,
-        Value::Bool(value) => (*value).into(),
-        Value::Int(value) if is_column && value.unsigned_abs() > SAFE_INTEGER => {
+    match (kind, value) {
+        (_, Value::Null) => Json::Null,
+        (_, Value::Bool(value)) => (*value).into(),
+        (Some(Kind::Int), Value::Int(value)) if value.unsigned_abs() > SAFE_INTEGER => {
             value.to_string().into()
         }
-        Value::Int(value) => (*value).into(),
-        Value::Float(value) => number(&revision::float_text(*value)),
-        Value::Decimal(text) if is_column && !is_safe(text) => text.as_str().into(),
-        Value::Decimal(text) => number(text),
-        Value::List(items) => {
-            let inner = match kind {
-                Some(Kind::List(inner)) => Some(inner.as_ref()),
-                other => other,
-            };
-            items.iter().map(|item| plain_value(inner, item)).collect()
+        (_, Value::Int(value)) => (*value).into(),
+        (_, Value::Float(value)) => number(&revision::float_text(*value)),
+        (Some(Kind::Decimal), Value::Decimal(text)) if !is_safe(text) => text.as_str().into(),
+        (_, Value::Decimal(text)) => number(text),
+        (Some(kind @ Kind::List(inner)), Value::List(items)) => {
+            items.iter().map(|item| plain_value(Some(of_item(kind, inner, item)), item)).collect()
         }
-        Value::Map(members) => {
-            members.iter().map(|(name, value)| (name.clone(), plain_value(kind, value))).collect()
+        (_, Value::List(items)) => items.iter().map(|item| plain_value(None, item)).collect(),
+        (_, Value::Map(members)) => {
+            let member =
+                |(name, value): (&String, &Value)| (name.clone(), plain_value(None, value));
+            members.iter().map(member).collect()
         }
-        scalar => scalar.wire_text().unwrap_or_default().into(),
+        (_, scalar) => scalar.wire_text().unwrap_or_default().into(),
     }
+}
+
+/// What an item of an array holds: in an array of more dimensions, items are arrays of the same type.
+fn of_item<'a>(list: &'a Kind, inner: &'a Kind, item: &Value) -> &'a Kind {
+    if matches!(item, Value::List(_)) { list } else { inner }
 }
 
 /// Whether a double gives back these digits, but for zeros at their end.
@@ -346,4 +350,68 @@ pub fn revisions(line: &[RevisionId]) -> Json {
     let ids: Vec<&str> = line.iter().map(RevisionId::token).collect();
     let start = line.first().map_or(0, RevisionId::generation);
     serde_json::json!({"start": start, "ids": ids})
+}
+
+/// A document as it comes back that was sent so; for tests/parsers.
+pub fn round(json: &RawValue, columns: &Columns) -> Option<Json> {
+    let mut document = Document::parse(json).ok()?;
+    let id = document.id.take()?;
+    Some(write(&document.replicated(id, columns), columns).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::columns::of_every_kind;
+    use super::*;
+
+    #[test]
+    fn what_is_sent_comes_back_whatever_the_columns_are() {
+        let columns = of_every_kind();
+        for value in [
+            "1",
+            "-1",
+            "\"9007199254740993\"",
+            "\"7\"",
+            "12.50",
+            "1e3",
+            "-0",
+            "0.1",
+            "\"12.50\"",
+            "\"123456789012345678.5\"",
+            "\"NaN\"",
+            "null",
+            "true",
+            "\"aGVsbG8=\"",
+            "\"2026-01-05\"",
+            "\"2026-01-05T10:00:00Z\"",
+            "\"2026-01-05T10:00:00.000000Z\"",
+            "[1,\"9007199254740993\"]",
+            "{\"a\":[1.50,9007199254740993]}",
+        ] {
+            for name in columns.keys().map(String::as_str).chain(["none"]) {
+                let sent = format!("{{\"_id\":\"a\",{}:{value}}}", Json::from(name));
+                let back = round(&RawValue::from_string(sent.clone()).unwrap(), &columns).unwrap();
+                let sent: Json = serde_json::from_str(&sent).unwrap();
+                // Numbers without a column are written without exponents and signs of nothing.
+                let is_same = back == sent || matches!(value, "1e3" | "-0");
+                assert!(is_same, "{name}: {sent} came back as {back}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_a_double_would_damage_are_strings_where_a_column_keeps_them() {
+        let columns = of_every_kind();
+        for (name, sent, back) in [
+            ("integer", "9007199254740993", "\"9007199254740993\""),
+            ("numeric", "123456789012345678.5", "\"123456789012345678.5\""),
+            ("bigint[]", "[[9007199254740993]]", "[[\"9007199254740993\"]]"),
+            ("jsonb", "9007199254740993", "9007199254740993"),
+            ("none", "9007199254740993", "9007199254740993"),
+        ] {
+            let sent = format!("{{\"_id\":\"a\",\"{name}\":{sent}}}");
+            let round = round(&RawValue::from_string(sent).unwrap(), &columns).unwrap();
+            assert_eq!(round[name].to_string(), back, "{name}");
+        }
+    }
 }

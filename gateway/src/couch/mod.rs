@@ -29,7 +29,9 @@ use std::sync::Arc;
 
 use crate::routes::Gateway;
 
-pub use columns::Cache;
+pub use columns::{Cache, of_every_kind};
+pub use document::round;
+pub use mango::Selector;
 pub use server::welcome;
 
 /// At `/couch`, and at `/` with `--couch-root`.

@@ -27,6 +27,8 @@ const TARGETS: &[(&str, Target)] = &[
     ("token", token),
     ("claims", claims),
     ("export", export),
+    ("document", document),
+    ("selector", selector),
 ];
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
@@ -207,6 +209,32 @@ fn claims(bytes: &[u8]) {
     assert!(claims["role"].as_str().is_some_and(|role| !role.is_empty() && !role.contains('\0')));
     assert!(time("exp").is_none_or(|exp| exp > now - parsers::LEEWAY - 5.0), "expired");
     assert!(time("nbf").is_none_or(|nbf| nbf < now + parsers::LEEWAY + 5.0), "not yet");
+}
+
+/// A document comes back with the members that it was sent with, and the second time as the first.
+fn document(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let Some(back) = parsers::document(text) else { return };
+    for back in back {
+        let names = |json: &serde_json::Value| -> Vec<String> {
+            json.as_object().expect("an object").keys().cloned().collect()
+        };
+        let written = back.to_string();
+        let [typed, plain] = parsers::document(&written).expect("what we write");
+        assert_eq!(names(&typed), names(&back), "{written}");
+        assert_eq!(plain, back);
+    }
+}
+
+/// A selector and a document: one matches, or its negation does.
+fn selector(bytes: &[u8]) {
+    let (one, other) = halves(bytes);
+    let (Some(one), Some(other)) = (text(one), text(other)) else { return };
+    let Ok(document) = serde_json::from_str::<serde_json::Value>(other) else { return };
+    let Some(found) = parsers::selector(one, &document) else { return };
+    if let Some(negated) = parsers::selector(&format!("{{\"$not\":{one}}}"), &document) {
+        assert_eq!(found, !negated, "{one}");
+    }
 }
 
 /// The lines of a file, or the file itself where the first byte is odd.

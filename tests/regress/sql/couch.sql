@@ -77,4 +77,15 @@ select godwit.database_uuid() ~ '^[0-9a-f]{32}$' as uuid;
 select godwit.untrack('docs', true);
 drop table docs;
 select count(*) from godwit.local_documents;
+
+-- Names that a JSON library keeps for itself are names like any other.
+create table odd (id text primary key, body jsonb);
+select godwit.track('odd');
+insert into odd values ('a', '{"$serde_json::private::Number": "x", "b": {"$serde_json::private::RawValue": "1"}}');
+select godwit.put('odd', '{"id": "b", "attributes": {"$serde_json::private::Number": {"string": "x"}}}') is not null as put;
+update odd set body = '1' where id = 'b';
+select r -> 'attributes' from godwit.records('odd') r;
+select count(*) from godwit.verify('odd');
+select godwit.untrack('odd', true);
+drop table odd;
 drop role couch_one, couch_two, couch_none;
