@@ -5,11 +5,20 @@ set -euo pipefail
 cluster_scratch ops-dump
 export dump=$STACK/dump
 fill origin
+# What clients of CouchDB's protocol keep: a restored database is the same to them.
+sql origin -c "select godwit.put_local('cases', 'checkpoint', null, '{\"last\": 1.0}')" \
+    -c "select godwit.keep_attachment_parts('cases', array['a photo'::bytea])" > /dev/null
+kept() {
+    sql "$1" -c "select godwit.database_uuid()" -c "select relation, owner, id, revision, body from godwit.local_documents" \
+        -c "select relation, digest, data from godwit.attachment_parts"
+}
 before=$(digest origin)
+clients=$(kept origin)
 
 pg_dump -Fc origin > "$dump"
 restore whole "$dump"
 is "whole" "$before" "$(digest whole)"
+is "whole, for clients" "$clients" "$(kept whole)"
 works whole
 echo "ok a whole dump gives back a working database"
 
@@ -35,6 +44,7 @@ echo "ok with two jobs"
 restore apart --schema-only "$dump"
 pg_restore --exit-on-error -d apart --data-only --disable-triggers "$dump"
 is "apart" "$before" "$(digest apart)"
+is "apart, for clients" "$clients" "$(kept apart)"
 works apart
 echo "ok schema and data apart"
 

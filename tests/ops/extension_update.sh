@@ -36,7 +36,7 @@ select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
 select relname, relkind, relacl, relrowsecurity from pg_class where relnamespace = 'godwit'::regnamespace order by 1;
 select pg_get_viewdef('godwit.conflicts'::regclass);
 select evtname, evtevent, evtfoid::regproc, evttags from pg_event_trigger order by 1;
-select polname, polrelid::regclass, pg_get_expr(polqual, polrelid) from pg_policy where polrelid::regclass::text ~ 'godwit' order by 1;
+select polname, polrelid::regclass, pg_get_expr(polqual, polrelid) from pg_policy where polrelid::regclass::text ~ 'godwit' order by polname, polrelid::regclass::text;
 select conname, conrelid::regclass, pg_get_constraintdef(oid) from pg_constraint where connamespace = 'godwit'::regnamespace order by conrelid::regclass::text, 1;
 select unnest(extconfig)::regclass::text from pg_extension where extname = 'godwit' order by 1;
 select pg_describe_object(classid, objid, 0) from pg_depend
