@@ -249,6 +249,7 @@ create function godwit._attachment_digests(relation regclass, id text default nu
 declare
     found bytea[];
 begin
+    perform godwit.find_table(godwit._wire_name(relation));
     execute format(
         'select coalesce(array_agg(distinct decode(part #>> ''{}'', ''base64'')), ''{}'')
            from %s h cross join lateral jsonb_path_query(h._extra, ''$._attachments.map.*.map.parts.list[*].bytes'') part
@@ -296,6 +297,9 @@ declare
     made text;
 begin
     perform godwit._require_table(relation);
+    if name is null or name = '' or columns is null or array_position(columns, null) is not null then
+        raise exception 'an index has a name, and names of columns' using errcode = 'invalid_parameter_value';
+    end if;
     select c.name into missing from unnest(columns) c(name)
      where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = c.name
                           and a.attnum > 0 and not a.attisdropped);

@@ -243,14 +243,15 @@ fn _records(
 #[pg_extern(sql = false)]
 fn _get_many(
     relation: Option<pg_sys::Oid>,
-    ids: Vec<Option<String>>,
-    revisions: Vec<Option<String>>,
+    ids: Option<Vec<Option<String>>>,
+    revisions: Option<Vec<Option<String>>>,
     ancestry: Option<bool>,
 ) -> TableIterator<
     'static,
     (name!(ord, i32), name!(id, String), name!(record, Option<String>), name!(leaf, bool)),
 > {
     let (relation, ancestry) = (need(relation, "relation"), need(ancestry, "ancestry"));
+    let (ids, revisions) = (need(ids, "ids"), need(revisions, "revisions"));
     if ids.len() != revisions.len() {
         Error::BadArgument("there are as many revisions as ids; null is the winner".into()).report()
     }

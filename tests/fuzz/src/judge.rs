@@ -156,7 +156,19 @@ fn is_unnamed(function: &Function, call: &Call, id: &str, failure: &Failure) -> 
         // Then nobody knows whose it is.
         && !failure.message.starts_with("the JSON can't be read")
         && !failure.is_about_the_call
+        && !is_of_a_literal(call, failure)
         && !NOT_ABOUT_IT.contains(&failure.sqlstate.as_str())
+}
+
+/// A literal of no type, which the parser gave one before the function was called. Inside a handler it doesn't say so
+/// by its position.
+fn is_of_a_literal(call: &Call, failure: &Failure) -> bool {
+    let Some((_, literal)) = failure.message.rsplit_once(": \"") else { return false };
+    let quoted = format!("'{}'", literal.trim_end_matches('"'));
+    call.around == Around::Handler
+        && failure.message.starts_with("invalid input syntax for type ")
+        && call.statement.contains(&quoted)
+        && !call.statement.contains(&format!("{quoted}::"))
 }
 
 /// Every error that was seen, and what of it was a finding.
