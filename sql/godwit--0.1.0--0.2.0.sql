@@ -229,6 +229,9 @@ create or replace function godwit._get_many(relation oid, ids text[], revisions 
 create or replace function godwit._keep_attachment_part(relation oid, data bytea) returns void
     language c volatile as 'MODULE_PATHNAME', '_keep_attachment_part_wrapper';
 
+create or replace function godwit._attachment_digests(relation oid, id text) returns text[]
+    language c volatile as 'MODULE_PATHNAME', '_attachment_digests_wrapper';
+
 create or replace function godwit._attachment_part(relation oid, digest bytea) returns bytea
     language c stable as 'MODULE_PATHNAME', '_attachment_part_wrapper';
 
@@ -1947,10 +1950,11 @@ create or replace function godwit.erase(
     volatile
     as $$
 declare
-    digests bytea[] := godwit._attachment_digests(relation, id);
+    digests text[] := godwit._attachment_digests(relation, id);
+    came timestamptz := godwit._attachments_came(relation, id);
     erased jsonb := godwit._erase(relation, id);
 begin
-    perform godwit._drop_attachment_parts(relation, digests);
+    perform godwit._drop_attachment_parts(relation, digests, came);
     return erased;
 end
 $$;
@@ -2238,17 +2242,17 @@ create or replace function godwit.sweep_attachments(relation regclass, older int
 #variable_conflict use_column
 declare
     swept bigint;
-    named bytea[];
+    named text[];
 begin
     perform godwit._require_table(sweep_attachments.relation);
     if sweep_attachments.older is null or sweep_attachments.older < interval '2 hours' then
         raise exception 'what came within two hours may be of a document on its way'
             using errcode = 'invalid_parameter_value';
     end if;
-    named := godwit._attachment_digests(sweep_attachments.relation);
+    named := godwit._attachment_digests(sweep_attachments.relation, null);
     delete from godwit.attachment_parts p
-     where p.relation = sweep_attachments.relation and p.at < clock_timestamp() - sweep_attachments.older
-       and not exists (select from unnest(named) n(digest) where n.digest = p.digest);
+     where p.relation = sweep_attachments.relation and p.at < now() - sweep_attachments.older
+       and not exists (select from unnest(named) n(digest) where n.digest = encode(p.digest, 'hex'));
     get diagnostics swept = row_count;
     return swept;
 end
@@ -2257,27 +2261,23 @@ $$;
 comment on function godwit.sweep_attachments is
     'Drops parts of attachments that no revision names any more; for the table''s owner. Returns how many.';
 
-create or replace function godwit._attachment_digests(relation regclass, id text default null) returns bytea[]
+create or replace function godwit._attachments_came(relation regclass, id text) returns timestamptz
     language plpgsql
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    found bytea[];
+    came timestamptz;
 begin
-    perform godwit.find_table(godwit._wire_name(relation));
-    execute format(
-        'select coalesce(array_agg(distinct decode(part #>> ''{}'', ''base64'')), ''{}'')
-           from %s h cross join lateral jsonb_path_query(h._extra, ''$._attachments.map.*.map.parts.list[*].bytes'') part
-          where h._extra ? ''_attachments'' and (h._id = $1 or $1 is null)',
-        (select t.twin from godwit.tracked t where t.relation = _attachment_digests.relation))
-       into found using _attachment_digests.id;
-    return found;
+    execute format('select max(h._at) from %s h where h._id = $1 and h._extra ? $2',
+                   (select t.twin from godwit.tracked t where t.relation = _attachments_came.relation))
+       into came using _attachments_came.id, '_attachments';
+    return came;
 end
 $$;
 
-create or replace function godwit._drop_attachment_parts(relation regclass, digests bytea[]) returns void
+create or replace function godwit._drop_attachment_parts(relation regclass, digests text[], kept_until timestamptz) returns void
     language plpgsql
     volatile
     security invoker
@@ -2285,13 +2285,16 @@ create or replace function godwit._drop_attachment_parts(relation regclass, dige
     as $$
 #variable_conflict use_column
 declare
-    named bytea[];
+    named text[];
 begin
     if cardinality(_drop_attachment_parts.digests) > 0 then
-        named := godwit._attachment_digests(_drop_attachment_parts.relation);
+        named := godwit._attachment_digests(_drop_attachment_parts.relation, null);
+        -- What was kept again since may be of a document on its way; it is left to the sweep.
         delete from godwit.attachment_parts p
-         where p.relation = _drop_attachment_parts.relation and p.digest = any (_drop_attachment_parts.digests)
-           and not p.digest = any (named);
+         where p.relation = _drop_attachment_parts.relation
+           and encode(p.digest, 'hex') = any (_drop_attachment_parts.digests)
+           and not encode(p.digest, 'hex') = any (named)
+           and p.at <= _drop_attachment_parts.kept_until;
     end if;
 end
 $$;

@@ -57,6 +57,8 @@ create function godwit._get_many(relation oid, ids text[], revisions text[], anc
     language c volatile as 'MODULE_PATHNAME', '_get_many_wrapper';
 create function godwit._keep_attachment_part(relation oid, data bytea) returns void
     language c volatile as 'MODULE_PATHNAME', '_keep_attachment_part_wrapper';
+create function godwit._attachment_digests(relation oid, id text) returns text[]
+    language c volatile as 'MODULE_PATHNAME', '_attachment_digests_wrapper';
 create function godwit._attachment_part(relation oid, digest bytea) returns bytea
     language c stable as 'MODULE_PATHNAME', '_attachment_part_wrapper';
 create function godwit._history(relation oid, id text, leaves_only boolean)

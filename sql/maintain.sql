@@ -114,10 +114,11 @@ create function godwit.erase(
     volatile
     as $$
 declare
-    digests bytea[] := godwit._attachment_digests(relation, id);
+    digests text[] := godwit._attachment_digests(relation, id);
+    came timestamptz := godwit._attachments_came(relation, id);
     erased jsonb := godwit._erase(relation, id);
 begin
-    perform godwit._drop_attachment_parts(relation, digests);
+    perform godwit._drop_attachment_parts(relation, digests, came);
     return erased;
 end
 $$;

@@ -64,6 +64,9 @@ impl Gateway {
         let database = Database::new(&config.database)?;
         let limits = Arc::new(Limits::new(&config));
         let users = Users::new(&config.users, config.tls.tls_cert.is_some())?;
+        if users.is_some() && config.users.session_secret == config.auth.jwt_secret {
+            return Err("GODWIT_SESSION_SECRET and GODWIT_JWT_SECRET are the same: a cookie would be a token".into());
+        }
         let auth = Auth::new(&config.auth)?.with_users(users.is_some());
         if auth.is_open() {
             tracing::warn!(
@@ -192,7 +195,8 @@ async fn admit(
     };
     let mut response = answer.await.unwrap_or_else(|error: Error| error.into_response());
     response.extensions_mut().insert(answered);
-    if let Some(cookie) = cookie {
+    // Who logs in or out has said which cookie is to be theirs.
+    if let Some(cookie) = cookie.filter(|_| !response.headers().contains_key(header::SET_COOKIE)) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     response
@@ -205,9 +209,8 @@ async fn who(
     headers: &HeaderMap,
     address: IpAddr,
 ) -> (Result<Caller, Error>, Option<HeaderValue>) {
-    let brings = |name| headers.contains_key(name);
     if let Some(users) = &gateway.users
-        && (brings(header::AUTHORIZATION) || brings(header::COOKIE))
+        && Users::are_named(headers)
     {
         let _checking = match gateway.limits.ask(Client::Address(address)) {
             Ok(place) => place,

@@ -27,6 +27,8 @@ const KNOWN_MAX: usize = 10_000;
 const CHECKS_MAX: usize = 2;
 /// What bcrypt reads of a password; what is longer would be taken for its beginning.
 const PASSWORD_BYTES_MAX: usize = 72;
+/// What the documentation has operators hash with; with another, who measures can tell which names there are.
+const NOBODY_COST: u32 = 10;
 const SECRET_BYTES_MIN: usize = 32;
 /// The cookie, by CouchDB's name.
 const COOKIE: &str = "AuthSession";
@@ -52,6 +54,8 @@ pub struct Users {
 struct Session {
     sub: String,
     role: String,
+    /// Which password it was given for: with another it isn't renewed.
+    pwd: String,
     aud: String,
     iat: u64,
     exp: u64,
@@ -74,7 +78,7 @@ impl Users {
             ));
         }
         let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
-        let nobody = bcrypt::hash(uuid::Uuid::new_v4().to_string(), bcrypt::DEFAULT_COST)
+        let nobody = bcrypt::hash(uuid::Uuid::new_v4().to_string(), NOBODY_COST)
             .map_err(|error| format!("bcrypt does not work: {error}"))?;
         Ok(Some(Users {
             table: table.split('.').map(quoted).collect::<Vec<_>>().join("."),
@@ -117,8 +121,11 @@ impl Users {
             return Ok(Some(Known { caller, cookie: None }));
         }
         // Who was taken from the table is out when the cookie is, and who was given another role has it.
-        let Some((_, role)) = self.find(database, &session.sub).await? else { return Ok(None) };
-        let (token, expires) = self.token(&session.sub, &role)?;
+        let Some((hash, role)) = self.find(database, &session.sub).await? else { return Ok(None) };
+        if self.mark(&hash) != session.pwd {
+            return Ok(None);
+        }
+        let (token, expires) = self.token(&session.sub, &role, &hash)?;
         let caller = of(&session.sub, &role, Some(expires));
         Ok(Some(Known { caller, cookie: Some(self.cookie(&token)?) }))
     }
@@ -130,13 +137,10 @@ impl Users {
         name: &str,
         password: &str,
     ) -> Result<(Caller, HeaderValue), Error> {
-        let caller = self.check(database, name, password).await?;
-        let Caller::Role { role, .. } = &caller else {
-            return Err(Error::unauthorized("there is no such role"));
-        };
-        let (token, _) = self.token(name, role)?;
+        let (hash, role) = self.verify(database, name, password).await?;
+        let (token, _) = self.token(name, &role, &hash)?;
         let cookie = self.cookie(&token)?;
-        Ok((caller, cookie))
+        Ok((of(name, &role, None), cookie))
     }
 
     /// A cookie that ends the session.
@@ -150,10 +154,6 @@ impl Users {
         name: &str,
         password: &str,
     ) -> Result<Caller, Error> {
-        let wrong = || Error::unauthorized("Name or password is incorrect.");
-        if name.contains('\0') || password.contains('\0') || password.len() > PASSWORD_BYTES_MAX {
-            return Err(wrong());
-        }
         let key = self.key(name, password);
         if let Some((at, caller)) =
             self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
@@ -161,13 +161,38 @@ impl Users {
         {
             return Ok(caller.clone());
         }
+        let (_, role) = self.verify(database, name, password).await?;
+        let caller = of(name, &role, None);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(key, (Instant::now(), caller.clone()));
+        Ok(caller)
+    }
+
+    /// The hash and role of a name whose password this is. A name that nobody has takes as long as one with another
+    /// password, and so does one without a hash that can be read.
+    async fn verify(
+        &self,
+        database: &Database,
+        name: &str,
+        password: &str,
+    ) -> Result<(String, String), Error> {
+        let wrong = || Error::unauthorized("Name or password is incorrect.");
+        if name.contains('\0') || password.contains('\0') || password.len() > PASSWORD_BYTES_MAX {
+            return Err(wrong());
+        }
         let found = self.find(database, name).await?;
         let hash = found.as_ref().map_or(&self.nobody, |(hash, _)| hash).clone();
-        let password = password.to_owned();
+        let (password, nobody) = (password.to_owned(), self.nobody.clone());
         let permit = Arc::clone(&self.checks).acquire_owned().await;
         let checked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            bcrypt::verify(password, &hash)
+            bcrypt::verify(&password, &hash).inspect_err(|_| {
+                // It can't be right; the time is spent all the same.
+                let _ = bcrypt::verify(&password, &nobody);
+            })
         });
         let is_right = match checked.await {
             Ok(Ok(is_right)) => is_right,
@@ -180,14 +205,7 @@ impl Users {
                 return Err(Error::unavailable("the password can't be checked now; try again"));
             }
         };
-        let Some((_, role)) = found.filter(|_| is_right) else { return Err(wrong()) };
-        let caller = of(name, &role, None);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KNOWN_MAX {
-            known.clear();
-        }
-        known.insert(key, (Instant::now(), caller.clone()));
-        Ok(caller)
+        found.filter(|_| is_right).ok_or_else(wrong)
     }
 
     /// The bcrypt hash and the role that the table has for a name.
@@ -214,20 +232,30 @@ impl Users {
     }
 
     fn key(&self, name: &str, password: &str) -> [u8; 32] {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.pepper)
-            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
-        mac.update(name.as_bytes());
-        mac.update(b"\0");
-        mac.update(password.as_bytes());
-        mac.finalize().into_bytes().into()
+        hmac(&self.pepper, &[name.as_bytes(), b"\0", password.as_bytes()])
     }
 
-    fn token(&self, name: &str, role: &str) -> Result<(String, u64), Error> {
+    /// Tells one hash from another without telling either.
+    fn mark(&self, hash: &str) -> String {
+        hex::encode(&hmac(&self.secret, &[b"password ", hash.as_bytes()])[..8])
+    }
+
+    /// Whether a request names somebody whom only this module knows.
+    pub fn are_named(headers: &HeaderMap) -> bool {
+        let basic = |said: &str| said.get(..6).is_some_and(|s| s.eq_ignore_ascii_case("basic "));
+        match headers.get(header::AUTHORIZATION) {
+            Some(said) => said.to_str().is_ok_and(basic),
+            None => cookie(headers).is_some(),
+        }
+    }
+
+    fn token(&self, name: &str, role: &str, hash: &str) -> Result<(String, u64), Error> {
         let iat = jsonwebtoken::get_current_timestamp();
         let exp = iat + self.lasts.as_secs();
         let session = Session {
             sub: name.to_owned(),
             role: role.to_owned(),
+            pwd: self.mark(hash),
             aud: AUDIENCE.to_owned(),
             iat,
             exp,
@@ -257,6 +285,13 @@ impl Users {
         HeaderValue::from_str(&cookie)
             .map_err(|_| Error::unavailable("no session can be given now"))
     }
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
+        .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
 }
 
 fn of(name: &str, role: &str, expires: Option<u64>) -> Caller {
@@ -293,7 +328,7 @@ mod tests {
     #[test]
     fn a_session_is_read_by_whoever_has_the_secret() {
         let one = users("a secret of more than thirty-two bytes");
-        let (token, _) = one.token("amina", "worker").unwrap();
+        let (token, _) = one.token("amina", "worker", "a hash").unwrap();
         let other = users("a secret of more than thirty-two bytes");
         assert_eq!(other.read(&token).unwrap().role, "worker");
         assert!(users("another secret of more than thirty bytes").read(&token).is_none());

@@ -35,6 +35,10 @@ test("a selector finds what it says, whatever it compares", async (t) => {
   assert.equal(await count({ _id: { $gte: "c1990" }, $or: [{ household: 95 }, { household: 96 }] }), 2);
   assert.equal(await count({ seen: null }), 2000);
   assert.equal(await count({ household: 4_000_000_000_000 }), 0);
+  assert.equal(await count({ price: { $lt: 100_000_000_000 } }), 2000, "more than the column's type holds");
+  await site.sql("update cases set household = null where id = 'c0001'");
+  assert.equal(await count({ household: { $lt: 200 } }), await count({ $and: [{ $or: [{ household: { $lt: 200 } }] }] }));
+  await site.sql("update cases set household = 1 where id = 'c0001'");
   await site.put("/cases/own", { name: "own", other: { deep: ["x"] } });
   assert.deepEqual(await find({ "other.deep": { $all: ["x"] } }), ["own"]);
   // What a client has sent stands over what the column made of it.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attachment;
+use super::bulk;
 use super::columns::Columns;
 use super::document;
 use super::error::{Answer, Refusal};
@@ -105,6 +106,7 @@ async fn answer(
             );
             return Err(Error::too_large(reason).into());
         }
+        bulk::check_repeated(keys.iter().filter_map(Json::as_str))?;
         let mut keys = keys;
         if descending {
             keys.reverse();

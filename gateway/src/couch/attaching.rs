@@ -3,6 +3,7 @@
 
 use axum::http::StatusCode;
 use md5::{Digest, Md5};
+use revision::RevisionId;
 use sha2::Sha256;
 use std::collections::BTreeMap;
 use tokio_postgres::types::Type;
@@ -146,12 +147,15 @@ pub async fn settle(
                 }
                 Sent::Stub { digest } => {
                     let known = earlier.get(*id).into_iter().flatten();
-                    let mut fits = known.filter(|(other, attachment)| {
+                    let edited = document.revision.as_ref().filter(|_| is_edit);
+                    let mut fits = known.filter(|(revision, other, attachment)| {
                         *other == name
+                            // An edit goes on from one revision, whatever others have under that name.
+                            && edited.is_none_or(|edited| edited == revision)
                             && digest.as_ref().is_none_or(|digest| attachment.digest() == *digest)
                     });
                     match fits.next() {
-                        Some((_, attachment)) => {
+                        Some((_, _, attachment)) => {
                             kept.insert(name, attachment.clone());
                         }
                         None => *refusal = Some(missing_stub(id, &name)),
@@ -172,7 +176,7 @@ fn missing_stub(id: &str, name: &str) -> Refusal {
     Refusal::new(StatusCode::PRECONDITION_FAILED, "missing_stub", reason)
 }
 
-type Earlier = BTreeMap<String, Vec<(String, Attachment)>>;
+type Earlier = BTreeMap<String, Vec<(RevisionId, String, Attachment)>>;
 
 /// What the revisions of these records that are here have attached, the highest revision's first.
 async fn earlier(
@@ -194,7 +198,9 @@ async fn earlier(
     found.sort_by(|one, other| other.revision.cmp(&one.revision));
     let mut earlier = Earlier::new();
     for record in found {
-        let attached = attachment::of(&record.attributes);
+        let Some(revision) = record.revision else { continue };
+        let attached = attachment::of(&record.attributes).into_iter();
+        let attached = attached.map(|(name, one)| (revision.clone(), name, one));
         earlier.entry(record.id).or_default().extend(attached);
     }
     Ok(earlier)

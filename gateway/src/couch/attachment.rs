@@ -107,6 +107,9 @@ pub fn read(json: &RawValue) -> Result<(BTreeMap<String, Sent>, Vec<String>), Re
         check_name(&name)?;
         let content_type =
             raw.content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
+        if content_type.contains(char::is_control) {
+            return invalid(format!("attachment {name:?}: its type holds control characters"));
+        }
         let one = match raw.data {
             _ if raw.stub => Sent::Stub { digest: raw.digest },
             _ if raw.follows => {

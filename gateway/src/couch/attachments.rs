@@ -142,6 +142,7 @@ fn show(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let asked = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+    let asked = asked.filter(|_| found.length > 0);
     let (status, range) = match asked.map(|asked| range(asked, found.length)) {
         None | Some(Asked::Whole) => (StatusCode::OK, 0..found.length),
         Some(Asked::Part(range)) => (StatusCode::PARTIAL_CONTENT, range),

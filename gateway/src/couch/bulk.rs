@@ -24,6 +24,9 @@ use crate::error::Error;
 use crate::extract::Path;
 use crate::routes::{self, Gateway};
 
+/// How often one request may name the same document.
+const REPEATED_MAX: usize = 100;
+
 #[derive(Deserialize)]
 struct BulkDocs {
     docs: Vec<Box<RawValue>>,
@@ -123,6 +126,21 @@ fn check_count(gateway: &Gateway, count: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The same asked for over and over would be a large answer for a small question.
+pub fn check_repeated<T: Ord>(asked: impl Iterator<Item = T>) -> Result<(), Refusal> {
+    let mut counts = BTreeMap::new();
+    for one in asked {
+        let count = counts.entry(one).or_insert(0);
+        *count += 1;
+        if *count > REPEATED_MAX {
+            return Err(Refusal::bad_request(format!(
+                "the same is asked for more than {REPEATED_MAX} times"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn passed_on(records: &[Record]) -> Result<String, Refusal> {
     serde_json::to_string(records)
         .map_err(|error| Refusal::bad_request(format!("the documents can't be passed on: {error}")))
@@ -144,7 +162,8 @@ pub async fn replicate(
         match refusal {
             None => good.push((id, document)),
             Some(refusal) => {
-                refusals.push((id, document.revision.map(|r| r.to_string()), refusal));
+                let revision = document.revision.map(|r| r.to_string());
+                refusals.push((id, revision, in_batch(refusal, false)));
             }
         }
     }
@@ -294,6 +313,7 @@ pub async fn bulk_get(
 ) -> Answer {
     let sent: BulkGet = parameters::body(&headers, body, gateway.config.body_bytes_max).await?;
     check_count(&gateway, sent.docs.len())?;
+    check_repeated(sent.docs.iter().map(|asked| (asked.id.as_str(), asked.rev.as_deref())))?;
     let (revs, latest) = (parameters.flag("revs")?, parameters.flag("latest")?);
     let wants_bytes = documents::inline(&parameters)?.wanted;
     let columns = gateway.columns.of(&gateway, &caller, &db).await?;
@@ -338,6 +358,7 @@ pub async fn bulk_get(
             pieces.text("}");
         }
         pieces.text("]}");
+        pieces.check()?;
     }
     pieces.text("]}");
     Ok(pieces.answer(&gateway, &caller, &db))

@@ -37,6 +37,33 @@ pub struct Document {
     members: BTreeMap<String, Value>,
 }
 
+/// Digits that exponents may stand for, in all of a document: `1e131071` is a short way to say a long number. A double's
+/// is at most 308.
+const EXPONENTS_MAX: u64 = 1_000_000;
+
+/// How many digits the exponents of numbers stand for, one way or the other.
+fn exponents(json: &str) -> u64 {
+    let bytes = json.as_bytes();
+    let (mut sum, mut at, mut in_string) = (0u64, 0, false);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'e' | b'E' if !in_string && at > 0 && bytes[at - 1].is_ascii_digit() => {
+                let digits = bytes[at + 1..].iter().skip_while(|byte| matches!(byte, b'+' | b'-'));
+                let exponent =
+                    digits.take_while(|byte| byte.is_ascii_digit()).fold(0u64, |n, digit| {
+                        n.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+                    });
+                sum = sum.saturating_add(exponent);
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    sum
+}
+
 #[derive(serde::Deserialize)]
 struct Revisions {
     start: u64,
@@ -84,6 +111,9 @@ impl Document {
     pub fn parse(json: &RawValue) -> Result<Self, Refusal> {
         if deep::depth(json.get().as_bytes()) > deep::BRACKETS_DEEP_MAX {
             return Err(Refusal::bad_request("Document is nested too deep"));
+        }
+        if exponents(json.get()) > EXPONENTS_MAX {
+            return Err(Refusal::bad_request("Document has numbers of too many digits"));
         }
         let members: BTreeMap<String, &RawValue> = serde_json::from_str(json.get())
             .map_err(|_| Refusal::bad_request("Document must be a JSON object"))?;
@@ -397,6 +427,14 @@ mod tests {
                 assert!(is_same, "{name}: {sent} came back as {back}");
             }
         }
+    }
+
+    #[test]
+    fn short_ways_to_say_long_numbers_are_bounded() {
+        let parse = |json: &str| Document::parse(&RawValue::from_string(json.into()).unwrap());
+        let many = format!("{{\"a\":[{}]}}", ["1e131071"; 10].join(","));
+        assert!(parse(&many).is_err());
+        assert!(parse(r#"{"a":[1e308,-1E-300,"e99999999",1e+5],"e9999999":"1e9999999"}"#).is_ok());
     }
 
     #[test]

@@ -47,7 +47,10 @@ pub async fn route(
         "GET" | "HEAD" => show(&gateway, &caller, &db, &id, &parameters, &parts.headers).await,
         "PUT" => {
             let sent = match multipart::boundary(&parts.headers)? {
-                Some(boundary) => multipart::read(&gateway, &caller, &db, body, boundary).await?,
+                Some(boundary) => {
+                    let is_edit = !is_replicated(&parameters)?;
+                    multipart::read(&gateway, &caller, &db, body, boundary, is_edit).await?
+                }
                 None => {
                     let bytes_max = gateway.config.body_bytes_max;
                     let json: Box<RawValue> =
@@ -344,6 +347,11 @@ pub fn edited(
     Ok(found)
 }
 
+/// Whether a document comes as a revision that somebody else has made.
+fn is_replicated(parameters: &Parameters) -> Result<bool, Refusal> {
+    Ok(parameters.text("new_edits").is_some() && !parameters.flag("new_edits")?)
+}
+
 async fn put(
     gateway: &Gateway,
     caller: &Caller,
@@ -355,8 +363,7 @@ async fn put(
 ) -> Answer {
     sent.revision = edited(sent.revision.as_ref(), parameters, headers)?;
     let status = if sent.deleted { StatusCode::OK } else { StatusCode::CREATED };
-    let is_replicated = parameters.text("new_edits").is_some() && !parameters.flag("new_edits")?;
-    if is_replicated {
+    if is_replicated(parameters)? {
         if sent.revision.is_none() {
             return Err(Refusal::bad_request("a document that is replicated has a _rev"));
         }

@@ -200,7 +200,10 @@ pub async fn serve(
 
 /// The last changes first. The stream is read from its beginning for that, so a limit saves memory and not time.
 async fn backwards(gateway: &Gateway, ask: &Ask, since: i64, asked: &Asked) -> Answer {
-    let most = asked.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    // They are held until the last is known.
+    let most = gateway.config.batch_max as usize;
+    let most =
+        asked.limit.map_or(most, |limit| usize::try_from(limit).map_or(most, |l| l.min(most)));
     let mut rows: VecDeque<(i64, Json)> = VecDeque::new();
     let mut next = since;
     loop {
@@ -307,6 +310,10 @@ impl Feed {
         // Who asks for a heartbeat is kept for as long as the token lasts.
         let deadline = if self.asked.heartbeat.is_some() { None } else { Some(self.deadline) };
         let ends = [deadline, self.expires].into_iter().flatten().min();
+        // Of a feed that is always woken too.
+        if ends.is_some_and(|ends| ends <= Instant::now()) {
+            return false;
+        }
         let until = [ends, beat].into_iter().flatten().min();
         let tick = async {
             match until {

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
 use std::cmp::Ordering;
 use std::sync::Arc;
+use tokio_postgres::Row;
 
 use super::columns::{Column, Columns, Kind};
 use super::error::{Answer, Refusal};
@@ -17,6 +18,7 @@ use super::mango::{self, Compare, Need, Selector};
 use super::{attachment, document, leaves, parameters};
 use crate::auth::Caller;
 use crate::database::{int8, text};
+use crate::error::Error;
 use crate::extract::Path;
 use crate::page;
 use crate::routes::{self, Gateway};
@@ -68,7 +70,7 @@ pub async fn find(
     let columns = gateway.columns.of(&gateway, &caller, &db).await?;
     let plan = Plan::of(&selector, &columns);
     let order = order(&asked.sort)?;
-    let limit = asked.limit.unwrap_or(LIMIT);
+    let limit = asked.limit.unwrap_or(LIMIT).min(gateway.config.batch_max as usize);
     let bookmark = asked.bookmark.filter(|bookmark| !matches!(bookmark.as_str(), "nil" | ""));
     let place: Option<Place> = page::read(bookmark.as_deref()).map_err(|_| {
         Refusal::new(StatusCode::BAD_REQUEST, "invalid_bookmark", "Invalid bookmark value")
@@ -84,6 +86,7 @@ pub async fn find(
         after,
         is_over: false,
         examined: 0,
+        asks_plainly: plan.comparisons.is_empty(),
     };
     let mut found: Vec<Json> = Vec::new();
     let bookmark: Place;
@@ -174,21 +177,37 @@ struct Search<'a> {
     after: Option<String>,
     is_over: bool,
     examined: usize,
+    /// Without comparisons: there are none, or their columns' types don't take what they compare with.
+    asks_plainly: bool,
 }
 
 impl Search<'_> {
+    async fn plainly(&self) -> Result<Vec<Row>, Error> {
+        let sql = "select r.record from godwit._records_between(godwit.find_table($1), $2, $3, false, 0, $4::int8::int4) r";
+        let low = self.after.as_ref().or(self.plan.low.as_ref());
+        let parameters = [text(&self.db), text(&low), text(&self.plan.high), int8(&PAGE)];
+        self.gateway.database.rows(self.caller, sql, &parameters).await
+    }
+
+    async fn by_columns(&self) -> Result<Vec<Row>, Error> {
+        let sql = "select r.record from godwit._records(godwit.find_table($1), $2, $3::int8::int4, $4::text::jsonb) r";
+        let filter = Json::from(self.plan.comparisons.clone()).to_string();
+        let parameters = [text(&self.db), text(&self.after), int8(&PAGE), text(&filter)];
+        self.gateway.database.rows(self.caller, sql, &parameters).await
+    }
+
     /// The next documents that match, at most so many.
     async fn page(&mut self, most: usize) -> Result<Vec<Json>, Refusal> {
-        let rows = if self.plan.comparisons.is_empty() {
-            let sql = "select r.record from godwit._records_between(godwit.find_table($1), $2, $3, false, 0, $4::int8::int4) r";
-            let low = self.after.as_ref().or(self.plan.low.as_ref());
-            let parameters = [text(&self.db), text(&low), text(&self.plan.high), int8(&PAGE)];
-            self.gateway.database.rows(self.caller, sql, &parameters).await?
-        } else {
-            let sql = "select r.record from godwit._records(godwit.find_table($1), $2, $3::int8::int4, $4::text::jsonb) r";
-            let filter = Json::from(self.plan.comparisons.clone()).to_string();
-            let parameters = [text(&self.db), text(&self.after), int8(&PAGE), text(&filter)];
-            self.gateway.database.rows(self.caller, sql, &parameters).await?
+        let rows = match self.asks_plainly {
+            true => self.plainly().await?,
+            false => match self.by_columns().await {
+                Err(error) if matches!(error.name, "bad_value" | "bad_request") => {
+                    tracing::debug!(%error, "a selector is not asked of the columns");
+                    self.asks_plainly = true;
+                    self.plainly().await?
+                }
+                rows => rows?,
+            },
         };
         self.is_over = (rows.len() as i64) < PAGE;
         let begun = self.after.clone();
@@ -287,6 +306,9 @@ struct Literal {
 
 /// A value as a column's type reads it, where that compares it as the document would.
 fn literal(column: &Column, value: &Json) -> Option<Literal> {
+    if column.is_generated {
+        return None;
+    }
     let number = |text: String| Some(Literal { text, is_number: true });
     let other = |text: String| Some(Literal { text, is_number: false });
     match (value, &column.kind, column.type_name.as_str()) {

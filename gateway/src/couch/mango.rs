@@ -10,8 +10,11 @@ use super::error::Refusal;
 
 /// Selectors nested deeper are nobody's.
 const DEPTH_MAX: usize = 32;
-/// What a compiled regular expression may take, in bytes.
+/// What a compiled regular expression may take, in bytes, and how many there may be.
 const REGEX_BYTES_MAX: usize = 1 << 20;
+const REGEXES_MAX: usize = 32;
+/// Conditions and the values in their lists.
+const PARTS_MAX: usize = 10_000;
 
 #[derive(Debug, Clone)]
 pub struct Selector(Node);
@@ -63,6 +66,13 @@ impl Selector {
     pub fn parse(json: &RawValue) -> Result<Self, Refusal> {
         let value: Json = serde_json::from_str(json.get())
             .map_err(|_| Refusal::bad_request("selector must be a JSON object"))?;
+        let (parts, regexes) = count(&value);
+        if parts > PARTS_MAX || regexes > REGEXES_MAX {
+            let reason = format!(
+                "a selector has at most {PARTS_MAX} conditions and values, and {REGEXES_MAX} of $regex"
+            );
+            return Err(Refusal::bad_request(reason));
+        }
         let Json::Object(members) = value else {
             return Err(Refusal::bad_request("selector must be a JSON object"));
         };
@@ -78,6 +88,21 @@ impl Selector {
         let mut found = Vec::new();
         self.0.collect(&mut found);
         found
+    }
+}
+
+/// How many values there are in all, and how many regular expressions.
+fn count(value: &Json) -> (usize, usize) {
+    let sum = |(parts, regexes): (usize, usize), (more, others): (usize, usize)| {
+        (parts + more, regexes + others)
+    };
+    match value {
+        Json::Array(items) => items.iter().map(count).fold((1, 0), sum),
+        Json::Object(members) => {
+            let regexes = members.keys().filter(|name| *name == "$regex").count();
+            members.values().map(count).fold((1, regexes), sum)
+        }
+        _ => (1, 0),
     }
 }
 
@@ -199,16 +224,8 @@ impl Node {
             }
             Node::Exists(wanted) => value.is_some() == *wanted,
             Node::Compare(how, other) => value.is_some_and(|value| how.holds(value, other)),
-            Node::In(others) => value.is_some_and(|value| match value {
-                // Of a list some item.
-                Json::Array(items) => others
-                    .iter()
-                    .any(|other| same(value, other) || items.iter().any(|item| same(item, other))),
-                value => others.iter().any(|other| same(value, other)),
-            }),
-            Node::NotIn(others) => {
-                value.is_some_and(|value| !Node::In(others.clone()).matches(Some(value)))
-            }
+            Node::In(others) => value.is_some_and(|value| is_in(value, others)),
+            Node::NotIn(others) => value.is_some_and(|value| !is_in(value, others)),
             Node::All(others) => list().is_some_and(|items| {
                 !others.is_empty()
                     && others.iter().all(|other| items.iter().any(|item| same(item, other)))
@@ -257,16 +274,29 @@ impl Node {
 }
 
 impl Compare {
+    /// What is more or less than a value is of its type, as a column would have it; only of null everything else is more,
+    /// for `{"$gt": null}` is how clients ask for whatever there is.
     fn holds(self, value: &Json, other: &Json) -> bool {
-        let order = order(value, other);
+        let is_alike = type_of(value) == type_of(other) || other.is_null();
+        let order = exact(value, other);
         match self {
             Compare::Equal => order == Ordering::Equal,
             Compare::Unequal => order != Ordering::Equal,
-            Compare::Less => order == Ordering::Less,
-            Compare::LessOrEqual => order != Ordering::Greater,
-            Compare::Greater => order == Ordering::Greater,
-            Compare::GreaterOrEqual => order != Ordering::Less,
+            Compare::Less => is_alike && order == Ordering::Less,
+            Compare::LessOrEqual => is_alike && order != Ordering::Greater,
+            Compare::Greater => is_alike && order == Ordering::Greater,
+            Compare::GreaterOrEqual => is_alike && order != Ordering::Less,
         }
+    }
+}
+
+/// Among these; of a list some item.
+fn is_in(value: &Json, others: &[Json]) -> bool {
+    match value {
+        Json::Array(items) => others
+            .iter()
+            .any(|other| same(value, other) || items.iter().any(|item| same(item, other))),
+        value => others.iter().any(|other| same(value, other)),
     }
 }
 
@@ -282,7 +312,15 @@ fn type_of(value: &Json) -> &'static str {
 }
 
 fn same(one: &Json, other: &Json) -> bool {
-    order(one, other) == Ordering::Equal
+    exact(one, other) == Ordering::Equal
+}
+
+/// As `order`, and integers to their last digit. Not for sorting: beside doubles it would run in circles.
+fn exact(one: &Json, other: &Json) -> Ordering {
+    match (one.as_i64(), other.as_i64()) {
+        (Some(one), Some(other)) => one.cmp(&other),
+        _ => order(one, other),
+    }
 }
 
 /// CouchDB's order of JSON: null, false, true, numbers, strings, arrays, objects. Strings go by their bytes.
@@ -297,13 +335,13 @@ pub fn order(one: &Json, other: &Json) -> Ordering {
         Json::Object(_) => 6,
     };
     match (one, other) {
-        (Json::Number(one), Json::Number(other)) => match (one.as_i64(), other.as_i64()) {
-            (Some(one), Some(other)) => one.cmp(&other),
-            _ => {
-                let double = |number: &serde_json::Number| number.as_f64().unwrap_or(f64::NAN);
-                double(one).total_cmp(&double(other))
-            }
-        },
+        (Json::Number(one), Json::Number(other)) => {
+            // Beyond a double there is nothing but endless.
+            let double = |number: &serde_json::Number| {
+                number.to_string().parse::<f64>().unwrap_or(f64::NAN) + 0.0
+            };
+            double(one).total_cmp(&double(other))
+        }
         (Json::String(one), Json::String(other)) => one.as_bytes().cmp(other.as_bytes()),
         (Json::Array(one), Json::Array(other)) => {
             let first = one.iter().zip(other).map(|(one, other)| order(one, other));
@@ -363,7 +401,8 @@ mod tests {
             json!({"year": {"$mod": [2, 0]}}),
             json!({"title": {"$beginsWith": "Ik"}}),
             json!({"year": {"$ne": "1952"}}),
-            json!({"title": {"$gt": 5}}),
+            json!({"title": {"$gt": null}}),
+            json!({"none": {"$lte": null}}),
         ] {
             assert!(matches(selector.clone(), film.clone()), "{selector}");
         }
@@ -375,6 +414,8 @@ mod tests {
             json!({"cast": {"$size": 1}}),
             json!({"cast": {"$all": []}}),
             json!({"title": {"$lt": 5}}),
+            json!({"title": {"$gt": 5}}),
+            json!({"none": {"$lt": 5}}),
             json!({"imdb": {}}),
         ] {
             assert!(!matches(selector.clone(), film.clone()), "{selector}");

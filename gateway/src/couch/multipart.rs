@@ -1,15 +1,21 @@
 //! In charge of documents with their attachments beside them: multipart/related as it comes (RFC 2387), and the
 //! multipart/mixed and multipart/related that a reader may ask for.
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use flate2::write::GzDecoder;
+use futures_util::Stream;
 use mime::Mime;
 use multer::{Field, Multipart};
 use revision::Record;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use std::io::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 
 use super::attaching::Keeper;
 use super::attachment::{self, Attachment, Sent};
@@ -58,13 +64,22 @@ pub async fn read(
     db: &str,
     body: Body,
     boundary: String,
+    is_edit: bool,
 ) -> Result<Document, Refusal> {
-    let mut parts = Multipart::new(body.into_data_stream(), boundary);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let data = Metered {
+        data: body.into_data_stream(),
+        given: 0,
+        taken: Arc::clone(&taken),
+        rests: false,
+    };
+    let mut parts = Multipart::new(data, boundary);
     let missing = || Refusal::bad_request("the multipart body has no document");
     let mut first = parts.next_field().await.map_err(broken)?.ok_or_else(missing)?;
     let max = gateway.config.body_bytes_max;
     let mut json = Vec::new();
     while let Some(chunk) = first.chunk().await.map_err(broken)? {
+        taken.fetch_add(chunk.len(), Relaxed);
         if json.len() + chunk.len() > max {
             return Err(Error::too_large(format!("the document has more than {max} bytes")).into());
         }
@@ -79,7 +94,7 @@ pub async fn read(
     let mut document = Document::parse(&json)?;
     // Parts that don't say whose they are come in the order in which the document names them.
     let mut following = document.following();
-    let generation = document.generation(document.revisions.is_none());
+    let generation = document.generation(is_edit);
     let mut keeper = Keeper::new(gateway, caller, db);
     while let Some(part) = parts.next_field().await.map_err(broken)? {
         let place = match part.file_name() {
@@ -90,7 +105,10 @@ pub async fn read(
             return Err(Refusal::bad_request("a part follows that the document doesn't name"));
         };
         let name = following.remove(place);
-        let kept = keep(gateway, &mut keeper, &mut document, &name, part, generation).await?;
+        let (kept, revpos) = keep(gateway, &mut keeper, &mut document, &name, part, &taken).await?;
+        // What is new came with what is new, whatever its sender says.
+        let revpos = revpos.filter(|_| !is_edit).unwrap_or(generation);
+        let kept = Attachment { revpos, ..kept };
         document.attachments.insert(name, Sent::Kept(kept));
     }
     keeper.flush().await?;
@@ -106,8 +124,8 @@ async fn keep(
     document: &mut Document,
     name: &str,
     mut part: Field<'_>,
-    generation: u64,
-) -> Result<Attachment, Refusal> {
+    taken: &AtomicUsize,
+) -> Result<(Attachment, Option<u64>), Refusal> {
     let Some(Sent::Follows { content_type, length, revpos, is_gzip }) =
         document.attachments.remove(name)
     else {
@@ -117,6 +135,7 @@ async fn keep(
     let mut unzip = is_gzip.then(|| GzDecoder::new(Vec::new()));
     let broken_zip = |_| Refusal::bad_request("an attachment is not in gzip as it says");
     while let Some(chunk) = part.chunk().await.map_err(broken)? {
+        taken.fetch_add(chunk.len(), Relaxed);
         match &mut unzip {
             None => keeper.take(&chunk).await?,
             Some(unzip) => {
@@ -142,7 +161,40 @@ async fn keep(
         let reason = format!("the attachment {name:?} has another length than it says");
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "doc_validation", reason));
     }
-    Ok(keeper.end(content_type, revpos.unwrap_or(generation)))
+    Ok((keeper.end(content_type, 0), revpos))
+}
+
+/// How far the reader of parts may be ahead of who takes them: for heads and boundaries, which it holds back until they end.
+const AHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A body that is given a chunk at a time, and no more of it than is taken: the reader of parts would have whatever comes,
+/// while it looks for a boundary that never does.
+struct Metered {
+    data: BodyDataStream,
+    given: usize,
+    taken: Arc<AtomicUsize>,
+    rests: bool,
+}
+
+impl Stream for Metered {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if std::mem::take(&mut self.rests) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.given > self.taken.load(Relaxed) + AHEAD_BYTES_MAX {
+            let reason = "a part's head, or what stands between two, has no end";
+            return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::other(reason)))));
+        }
+        let polled = Pin::new(&mut self.data).poll_next(context);
+        if let Poll::Ready(Some(Ok(bytes))) = &polled {
+            self.given += bytes.len();
+            self.rests = true;
+        }
+        polled
+    }
 }
 
 /// A boundary that no attachment holds, but by a chance of one in 2^122.

@@ -40,12 +40,24 @@ enum Piece {
     Bytes(Vec<u8>),
 }
 
+/// An answer's text, beside its attachments, that is held at once; in bytes.
+const TEXT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// An answer being written.
 #[derive(Default)]
-pub struct Pieces(VecDeque<Piece>);
+pub struct Pieces(VecDeque<Piece>, usize);
 
 impl Pieces {
+    /// Whether the answer is one that can be held.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.1 > TEXT_BYTES_MAX {
+            return Err(Error::too_large("the answer is too large; ask for less at once"));
+        }
+        Ok(())
+    }
+
     pub fn text(&mut self, text: &str) {
+        self.1 += text.len();
         match self.0.back_mut() {
             Some(Piece::Text(last)) => last.push_str(text),
             _ => self.0.push_back(Piece::Text(text.to_owned())),

@@ -70,7 +70,9 @@ pub async fn session(Extension(caller): Extension<Result<Caller, Error>>) -> Ans
         Ok(Caller::Role { role, .. }) => {
             (caller.as_ref().ok().and_then(Caller::subject), vec![role.as_str()])
         }
-        Err(_) => (None, Vec::new()),
+        Err(error) if error.status == StatusCode::UNAUTHORIZED => (None, Vec::new()),
+        // Nobody is logged out because the database is away.
+        Err(error) => return Err(error.clone().into()),
     };
     let answer = json!({
         "ok": true,

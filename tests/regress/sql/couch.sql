@@ -59,6 +59,41 @@ select convert_from(data, 'UTF8') from godwit.attachment_parts;
 select godwit.erase('docs', 'photo') ->> 'id' as erased;
 select count(*) from godwit.attachment_parts;
 
+-- What is refused may yet be taken, what policies hide is there, and what was kept since may be on its way: none loses its parts.
+create function photo(id text, bytes bytea, revision text) returns jsonb language sql as $$
+    select jsonb_build_object('id', id, 'revision', revision, 'attributes', jsonb_build_object('name', jsonb_build_object('string', 'x'),
+        '_attachments', jsonb_build_object('map', jsonb_build_object('a.jpg', jsonb_build_object('map', jsonb_build_object(
+            'parts', jsonb_build_object('list', jsonb_build_array(jsonb_build_object('bytes', encode(sha256(bytes), 'base64'))))))))))
+$$;
+alter table docs add constraint no_x check (name <> 'x');
+select godwit.keep_attachment_parts('docs', array['refused'::bytea, 'hidden', 'shared']);
+select status from godwit.put_revisions('docs', jsonb_build_array(photo('r', 'refused', '1-a')));
+alter table docs drop constraint no_x;
+select status from godwit.put_revisions('docs', jsonb_build_array(photo('h', 'hidden', '1-a'), photo('s', 'shared', '1-a')));
+update godwit.attachment_parts set at = at - interval '3 days';
+create role couch_owner;
+grant create on schema public to couch_owner;
+alter table docs owner to couch_owner;
+alter table docs enable row level security;
+alter table docs force row level security;
+set role couch_owner;
+select count(*) from docs;
+select godwit.sweep_attachments('docs');
+reset role;
+select godwit.keep_attachment_parts('docs', array['shared'::bytea]);
+select godwit.erase('docs', 's') ->> 'id' as erased;
+select convert_from(data, 'UTF8') from godwit.attachment_parts order by 1;
+set role couch_one;
+select godwit.sweep_attachments('docs');
+reset role;
+alter table docs owner to postgres;
+alter table docs disable row level security;
+alter table docs no force row level security;
+revoke create on schema public from couch_owner;
+drop role couch_owner;
+delete from godwit.attachment_parts;
+drop function photo;
+
 -- Indexes that clients name.
 select godwit.create_index('docs', 'by-name', '{name}'), godwit.create_index('docs', 'by-name', '{name}');
 select godwit.create_index('docs', 'by-other', '{other}');
