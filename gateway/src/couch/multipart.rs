@@ -54,7 +54,11 @@ pub fn is_wanted(headers: &HeaderMap, kind: &str) -> bool {
 }
 
 fn broken(error: multer::Error) -> Refusal {
-    Refusal::bad_request(format!("the multipart body can't be read: {error}"))
+    // What is to blame is the last of the causes.
+    let error: &dyn std::error::Error = &error;
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let said = causes.last().map(ToString::to_string).unwrap_or_default();
+    Refusal::bad_request(format!("the multipart body can't be read: {said}"))
 }
 
 /// A document, whose attachments follow and are kept as they come.
