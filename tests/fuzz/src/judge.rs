@@ -176,7 +176,9 @@ fn is_of_a_literal(call: &Call, failure: &Failure) -> bool {
     let Some((_, literal)) = failure.message.rsplit_once(": \"") else { return false };
     let quoted = format!("'{}'", literal.trim_end_matches('"'));
     call.around == Around::Handler
-        && failure.message.starts_with("invalid input syntax for type ")
+        && ["invalid input syntax for type ", "malformed array literal"]
+            .iter()
+            .any(|start| failure.message.starts_with(start))
         && call.statement.contains(&quoted)
         && !call.statement.contains(&format!("{quoted}::"))
 }
