@@ -20,8 +20,8 @@ use crate::remote::Client;
 use crate::routes::Gateway;
 
 /// How long a feed waits for a database that is away, at first and at most; between them it doubles.
-const PAUSE: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+pub const PAUSE: Duration = Duration::from_millis(500);
+pub const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Format {

@@ -11,7 +11,6 @@ use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::attachment;
 use super::bulk;
 use super::columns::Columns;
 use super::document;
@@ -204,11 +203,6 @@ async fn rows(
             return row(record, Some(Json::Null));
         }
         let mut doc = Json::from(document::write(record, &shown.columns));
-        let attached = attachment::of(&record.attributes);
-        if !attached.is_empty() {
-            doc[attachment::ATTRIBUTE] =
-                attached.iter().map(|(name, one)| (name.clone(), one.stub())).collect();
-        }
         // The winner stands first among the leaves.
         if let Some([_, others @ ..]) = conflicts.get(&record.id).map(Vec::as_slice)
             && !others.is_empty()

@@ -74,10 +74,8 @@ async fn read(
 ) -> Result<Option<Record>, Refusal> {
     let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
     let is_winner = asked.is_none();
-    let key = (id.to_owned(), asked);
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
-    let found = found.into_iter().next().flatten().map(|found| found.record);
-    match found {
+    let found = leaves::one(gateway, caller, db, id, asked, false).await?;
+    match found.map(|found| found.record) {
         Some(record) if record.deleted && is_winner => Err(Refusal::deleted()),
         found => Ok(found),
     }
@@ -93,9 +91,8 @@ async fn edited(
     headers: &HeaderMap,
 ) -> Result<Option<Record>, Refusal> {
     let Some(revision) = documents::edited(None, parameters, headers)? else { return Ok(None) };
-    let key = (id.to_owned(), Some(revision));
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
-    found.into_iter().next().flatten().map(|found| Some(found.record)).ok_or_else(Refusal::conflict)
+    let found = leaves::one(gateway, caller, db, id, Some(revision), false).await?;
+    found.map(|found| Some(found.record)).ok_or_else(Refusal::conflict)
 }
 
 async fn keep(

@@ -352,7 +352,7 @@ fn is_safe(decimal: &str) -> bool {
     digits.trim_matches('0').len() <= SAFE_DIGITS && digits.len() <= 300
 }
 
-/// A record as a document; what is asked for beside its members is added by who asks.
+/// A record as a document, its attachments as stubs; what is asked for beside that is added by who asks.
 pub fn write(record: &Record, columns: &Columns) -> Map<String, Json> {
     let mut out = Map::new();
     out.insert("_id".into(), record.id.clone().into());
@@ -363,6 +363,12 @@ pub fn write(record: &Record, columns: &Columns) -> Map<String, Json> {
         out.insert("_deleted".into(), true.into());
     }
     out.extend(members(&record.attributes, columns));
+    let attached = attachment::of(&record.attributes);
+    if !attached.is_empty() {
+        let stubs: Map<String, Json> =
+            attached.iter().map(|(name, one)| (name.clone(), one.stub())).collect();
+        out.insert(attachment::ATTRIBUTE.into(), stubs.into());
+    }
     out
 }
 

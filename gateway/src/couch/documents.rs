@@ -126,13 +126,12 @@ async fn show(
         return open_revisions(gateway, caller, db, id, asked, parameters, headers).await;
     }
     let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
-    let key = (id.to_owned(), asked.clone());
     // A line may be long.
     let line = ["revs", "revs_info", "meta", "atts_since"]
         .iter()
         .any(|name| parameters.text(name).is_some_and(|said| said != "false"));
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), line).await?;
-    let mut found = found.into_iter().next().flatten().ok_or_else(Refusal::missing)?;
+    let found = leaves::one(gateway, caller, db, id, asked.clone(), line).await?;
+    let mut found = found.ok_or_else(Refusal::missing)?;
     if asked.is_none() && found.record.deleted {
         return Err(Refusal::deleted());
     }
@@ -421,9 +420,7 @@ async fn not_deleted(
     if !matches!(refusal.name(), "not_found" | "conflict") {
         return Ok(refusal);
     }
-    let key = (id.to_owned(), None);
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
-    Ok(match found.into_iter().next().flatten() {
+    Ok(match leaves::one(gateway, caller, db, id, None, false).await? {
         None => Refusal::missing(),
         Some(found) if found.record.deleted => Refusal::deleted(),
         Some(_) => Refusal::conflict(),
@@ -458,9 +455,8 @@ async fn copy(
     check_id(&target)?;
     let over = query.strip_prefix("rev=").map(revision_id).transpose()?;
     let asked = parameters.string("rev").as_deref().map(revision_id).transpose()?;
-    let key = (id.to_owned(), asked.clone());
-    let found = leaves::named(gateway, caller, db, std::slice::from_ref(&key), false).await?;
-    let found = found.into_iter().next().flatten().ok_or_else(Refusal::missing)?;
+    let found = leaves::one(gateway, caller, db, id, asked.clone(), false).await?;
+    let found = found.ok_or_else(Refusal::missing)?;
     if found.record.deleted && asked.is_none() {
         return Err(Refusal::deleted());
     }

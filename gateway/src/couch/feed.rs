@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::attachment;
 use super::columns::Columns;
 use super::document;
 use super::error::{Answer, Refusal};
@@ -25,12 +24,9 @@ use crate::deep;
 use crate::error::Error;
 use crate::feed::TICK;
 use crate::limits::{Asking, Place};
+use crate::live::{PAUSE, PAUSE_MAX};
 use crate::remote::Client;
 use crate::routes::Gateway;
-
-/// How long a feed waits for a database that is away, at first and at most; between them it doubles.
-const PAUSE: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -101,11 +97,6 @@ impl Asked {
                 return Ok(None);
             }
             if self.include_docs {
-                let attached = attachment::of(&record.attributes);
-                if !attached.is_empty() {
-                    doc[attachment::ATTRIBUTE] =
-                        attached.iter().map(|(name, one)| (name.clone(), one.stub())).collect();
-                }
                 let others = change.leaves[1..].iter().filter(|leaf| !leaf.deleted);
                 let others: Vec<String> = others.map(|leaf| leaf.revision.to_string()).collect();
                 if self.conflicts && !others.is_empty() {

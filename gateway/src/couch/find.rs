@@ -4,7 +4,6 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use revision::Record;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
@@ -15,7 +14,7 @@ use tokio_postgres::Row;
 use super::columns::{Column, Columns, Kind};
 use super::error::{Answer, Refusal};
 use super::mango::{self, Compare, Need, Selector};
-use super::{attachment, document, leaves, parameters};
+use super::{document, leaves, parameters};
 use crate::auth::Caller;
 use crate::database::{int8, text};
 use crate::error::Error;
@@ -224,24 +223,13 @@ impl Search<'_> {
             }
             self.examined += 1;
             self.after = Some(record.id.clone());
-            let doc = write(&record, self.columns);
+            let doc = Json::from(document::write(&record, self.columns));
             if !record.id.starts_with('_') && self.selector.matches(&doc) {
                 found.push(doc);
             }
         }
         Ok(found)
     }
-}
-
-fn write(record: &Record, columns: &Columns) -> Json {
-    let mut doc = document::write(record, columns);
-    let attached = attachment::of(&record.attributes);
-    if !attached.is_empty() {
-        let stubs: Map<String, Json> =
-            attached.iter().map(|(name, one)| (name.clone(), one.stub())).collect();
-        doc.insert(attachment::ATTRIBUTE.into(), stubs.into());
-    }
-    doc.into()
 }
 
 impl Plan {

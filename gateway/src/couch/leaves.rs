@@ -50,6 +50,19 @@ pub async fn named(
     found.collect()
 }
 
+/// One of them.
+pub async fn one(
+    gateway: &Gateway,
+    caller: &Caller,
+    table: &str,
+    id: &str,
+    revision: Option<RevisionId>,
+    ancestry: bool,
+) -> Result<Option<Found>, Refusal> {
+    let found = named(gateway, caller, table, &[(id.to_owned(), revision)], ancestry).await?;
+    Ok(found.into_iter().next().flatten())
+}
+
 /// All leaves of records that are here in full, the winner first.
 pub async fn leaves(
     gateway: &Gateway,

@@ -68,13 +68,9 @@ impl Pieces {
     pub fn document(&mut self, record: &Record, mut body: Map<String, Json>, inline: &Inline) {
         let attached = attachment::of(&record.attributes);
         if !attached.values().any(|one| inline.brings(record, one)) {
-            if !attached.is_empty() {
-                let stubs: Map<String, Json> =
-                    attached.iter().map(|(name, one)| (name.clone(), one.stub())).collect();
-                body.insert(attachment::ATTRIBUTE.into(), stubs.into());
-            }
             return self.text(&Json::from(body).to_string());
         }
+        body.remove(attachment::ATTRIBUTE);
         let written = Json::from(body).to_string();
         // Without the brace that ends it; there is an id before.
         self.text(&written[..written.len() - 1]);
