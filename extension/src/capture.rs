@@ -1,6 +1,6 @@
 //! In charge of the history of plain SQL: the AFTER triggers on a table, which add to its twin.
 //!
-//! One statement of the app's is one statement here, over its transition tables. Under logical
+//! A statement's rows are read from its transition tables and added to the twin all at once. Under logical
 //! replication, where Postgres fires no statement triggers, a row trigger does the same by the row.
 //!
 //! A trigger of the app's may edit rows of a statement that has not reached us yet. The inner
@@ -14,8 +14,11 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
 
+use crate::append::{self, Append, Head};
+use crate::capture_by_sql as by_sql;
 use crate::catalog;
-use crate::error::OrReport;
+use crate::conflicted;
+use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
 use crate::role;
@@ -23,8 +26,14 @@ use crate::row::{self, Cells};
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
+use crate::transition::Rows;
 use crate::trigger::{self, Event};
 use crate::twin::{self, Revision};
+
+/// How a stored revision of generation 1 begins.
+const FIRST_GENERATION: [u8; 2] = [1, 1];
+/// Records that are ended by one statement of SQL.
+const ENDED_MAX: usize = 1000;
 
 trigger::entry!(godwit_capture, pg_finfo_godwit_capture, capture);
 
@@ -46,94 +55,179 @@ fn capture(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     trigger::require(trigger, has_rows && trigger::is_before(trigger) == is_early);
     let shape = if is_partition { Shape::of(rows.relation).or_report() } else { rows.clone() };
     let _settings = shape.settings();
-    role::as_owner(shape.owner, || match event {
-        Event::Truncate if is_partition => emptied(&shape, relation),
-        Event::Truncate => truncated(&shape),
-        event if trigger::is_for_each_row(trigger) => one_row(&rows, trigger, event),
-        Event::Insert => inserted(&shape, trigger),
-        Event::Update => updated(&shape, trigger),
-        Event::Delete => deleted(&shape, trigger),
-    });
+    match event {
+        Event::Truncate if is_partition => {
+            role::as_owner(shape.owner, || by_sql::emptied(&shape, relation));
+        }
+        Event::Truncate => role::as_owner(shape.owner, || by_sql::truncated(&shape)),
+        event if trigger::is_for_each_row(trigger) => {
+            role::as_owner(shape.owner, || one_row(&rows, trigger, event));
+        }
+        Event::Insert => inserted(&rows, &shape, trigger),
+        Event::Update => updated(&rows, &shape, trigger),
+        Event::Delete => deleted(&rows, &shape, trigger),
+    }
     trigger::nothing()
 }
 
-fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
-    let sql = format!(
-        "{insert}
-         select {id}, n._rev, {parent}, false, null {columns} from godwit_new n {known}",
-        insert = twin::insert_into(shape),
-        id = shape.id_of_row("n"),
-        parent = parent_of_row(shape, "n"),
-        columns = shape.body_columns("n."),
-        known = twin::on_known(shape),
-    );
-    let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
-    expected::kept(shape.relation, kept);
+/// A row that a statement has written.
+struct Written<'a> {
+    id: String,
+    revision: &'a [u8],
+    cells: &'a Cells,
 }
 
-fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
-    // SAFETY: an AFTER UPDATE statement trigger has both transition tables.
-    let rows = unsafe { spi::transition_rows((*trigger).tg_newtable) };
-    if expected::pending(shape.relation) != rows {
-        catch_up(shape, trigger);
+impl<'a> Written<'a> {
+    fn of(rows: &Shape, cells: &'a Cells) -> Written<'a> {
+        Written { id: rows.id(cells), revision: revision_in(rows, cells), cells }
     }
-    let sql = format!(
-        "{insert}
-         select {id}, n._rev, coalesce(o._rev, {parent}), false, {kept} {columns}
-           from godwit_new n
-           left join godwit_old o on {same_key}
-           left join {twin} h on h._id = {id} and h._rev = o._rev and h._extra is not null
-          where o._rev is null or n._rev <> o._rev {known}",
-        insert = twin::insert_into(shape),
-        id = shape.id_of_row("n"),
-        parent = parent_of_row(shape, "n"),
-        kept = format_args!(
-            "case when h._extra is not null then godwit._carried({}::oid, h._extra, {}, {}) end",
-            shape.relation.to_u32(),
-            shape.whole_row("o"),
-            shape.whole_row("n"),
-        ),
-        columns = shape.body_columns("n."),
-        same_key = shape.same_key("o", "n"),
-        twin = shape.twin,
-        known = twin::on_known(shape),
-    );
-    let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
-    expected::kept(shape.relation, kept);
-    if expected::has_key_changed(shape.relation) {
-        let gone = format!(
-            "select {id} from godwit_old o where not exists (
-                    select from godwit_new n where {same_key})",
-            id = shape.id_of_row("o"),
-            same_key = shape.same_key("o", "n"),
-        );
-        let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
-        add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+
+    /// Whether reconciliation has taken it from the twin.
+    fn is_kept(&self, shape: &Shape) -> bool {
+        expected::is_writing(shape.relation)
+            && expected::is(shape.relation, &self.id, &row::read_revision(self.revision))
+    }
+
+    fn append(&self, append: &mut Append, rows: &Shape, previous: Option<pg_sys::Datum>) {
+        let revision = self.cells.datum_at(rows.revision_number);
+        let head = Head {
+            id: &self.id,
+            revision: revision.unwrap_or(pg_sys::Datum::from(0)),
+            previous,
+            deleted: false,
+            extra: None,
+        };
+        append.add(head, |column| self.cells.datum_at(rows.columns[column].number));
     }
 }
 
-fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+fn revision_in<'a>(rows: &Shape, cells: &'a Cells) -> &'a [u8] {
+    cells.sortable_at(rows.revision_number).unwrap_or_else(|| {
+        Error::Internal(format!("a row of {} has no revision", rows.table)).report()
+    })
+}
+
+fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+    if !append::fits(shape) {
+        return role::as_owner(shape.owner, || by_sql::inserted(shape, trigger));
+    }
+    let mut new = Rows::new_of(trigger);
+    let added = append::append(shape, |append| {
+        while let Some(cells) = new.next() {
+            let written = Written::of(rows, &cells);
+            if written.is_kept(shape) {
+                continue;
+            }
+            match written.revision.starts_with(&FIRST_GENERATION) {
+                true => written.append(append, rows, None),
+                false => inserted_again(rows, shape, append, &written),
+            }
+        }
+    });
+    new.end();
+    expected::kept(shape.relation, added);
+}
+
+/// An insert over a tombstone: it goes on from there.
+fn inserted_again(rows: &Shape, shape: &Shape, append: &mut Append, written: &Written) {
+    let revision = row::read_revision(written.revision);
+    if history::has_body(shape, &written.id, &revision) {
+        return;
+    }
+    let attributes = rows.row_attributes(written.cells);
+    let parent = history::parent(shape, &written.id, &revision, &attributes).or_report();
+    written.append(append, rows, parent.map(|(parent, _)| row::revision_datum(&parent)));
+}
+
+fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+    let (mut old, mut new) = (Rows::old_of(trigger), Rows::new_of(trigger));
+    let edits = edits(rows, shape, &mut old, &mut new);
+    if edits != Some(expected::pending(shape.relation)) {
+        role::as_owner(shape.owner, || catch_up(shape, trigger));
+    }
+    // Whose keys changed, and what is kept beside columns, is found by joins.
+    let needs_sql = edits.is_none()
+        || expected::has_key_changed(shape.relation)
+        || expected::has_carried(shape.relation)
+        || !append::fits(shape);
+    if needs_sql {
+        role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
+    } else {
+        let added = append::append(shape, |append| {
+            while let (Some(before), Some(after)) = (old.next(), new.next()) {
+                let written = Written::of(rows, &after);
+                if revision_in(rows, &before) != written.revision && !written.is_kept(shape) {
+                    written.append(append, rows, before.datum_at(rows.revision_number));
+                }
+            }
+        });
+        expected::kept(shape.relation, added);
+    }
+    old.end();
+    new.end();
+}
+
+/// How many rows a statement has given new revisions, if each old row stands where its new one does: so
+/// Postgres writes them, but a row may go to a partition whose trigger drops it. The readers are rewound.
+fn edits(rows: &Shape, shape: &Shape, old: &mut Rows, new: &mut Rows) -> Option<i64> {
+    if !rows.is_complete || old.count() != new.count() {
+        return None;
+    }
+    let mut edits = 0;
+    while let (Some(before), Some(after)) = (old.next(), new.next()) {
+        let is_edit = revision_in(rows, &before) != revision_in(rows, &after);
+        if is_edit && rows.id(&before) != rows.id(&after) {
+            return None;
+        }
+        if is_edit && !Written::of(rows, &after).is_kept(shape) {
+            edits += 1;
+        }
+    }
+    old.rewind();
+    new.rewind();
+    Some(edits)
+}
+
+fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     if expected::pending(shape.relation) != 0 {
-        catch_up(shape, trigger);
+        role::as_owner(shape.owner, || catch_up(shape, trigger));
     }
-    let ids = format!("select {} from godwit_old o", shape.id_of_row("o"));
-    let sql = end_leaves(shape, &format!("and h._id in ({ids})"));
-    add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
-}
-
-fn truncated(shape: &Shape) {
-    let sql = end_leaves(shape, "");
-    add(shape, || spi::run(&sql, &[]));
-}
-
-/// TRUNCATE of a partition, which still has its rows then.
-fn emptied(shape: &Shape, partition: pg_sys::Oid) {
-    let sql = "select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c
-                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1";
-    for name in spi::rows(sql, &[spi::oid(partition)], |row| row.need::<String>(1)) {
-        let ids = format!("select {} from {name} o", shape.id_of_row("o"));
-        let sql = end_leaves(shape, &format!("and h._id in ({ids})"));
-        add(shape, || spi::run(&sql, &[]));
+    if !append::fits(shape) || !rows.is_complete || conflicted::has_any(shape) {
+        return role::as_owner(shape.owner, || by_sql::deleted(shape, trigger));
+    }
+    // Where the row's revision is the highest of a record without conflicts it is the only leaf. What
+    // sync deletes has a tombstone already.
+    let mut others = Vec::new();
+    let end = |ids: &mut Vec<String>| {
+        role::as_owner(shape.owner, || by_sql::end(shape, ids));
+        ids.clear();
+    };
+    let mut old = Rows::old_of(trigger);
+    append::append(shape, |append| {
+        while let Some(cells) = old.next() {
+            let id = rows.id(&cells);
+            let revision = row::read_revision(revision_in(rows, &cells));
+            if history::highest(shape, &id) != Some((revision.clone(), false)) {
+                others.push(id);
+                if others.len() == ENDED_MAX {
+                    end(&mut others);
+                }
+                continue;
+            }
+            let tombstone = twin::edited(&id, Some(&revision), true, &Attributes::new());
+            let head = Head {
+                id: &id,
+                revision: row::revision_datum(&tombstone),
+                previous: cells.datum_at(rows.revision_number),
+                deleted: true,
+                extra: None,
+            };
+            append.add(head, |_| None);
+        }
+    });
+    old.end();
+    if !others.is_empty() {
+        end(&mut others);
     }
 }
 
@@ -145,39 +239,9 @@ fn _end_missing(relation: pg_sys::Oid) {
     let shape = Shape::of(relation).or_report();
     role::as_owner_restricted(shape.owner, || {
         let rows = format!("select from {} t where {} = h._id", shape.table, shape.id_of_row("t"));
-        let sql = end_leaves(&shape, &format!("and not exists ({rows})"));
-        add(&shape, || spi::run(&sql, &[]));
+        let sql = by_sql::end_leaves(&shape, &format!("and not exists ({rows})"));
+        by_sql::add(&shape, || spi::run(&sql, &[]));
     });
-}
-
-/// A tombstone on every leaf that is not one: what SQL deleted stays deleted.
-fn end_leaves(shape: &Shape, of: &str) -> String {
-    format!(
-        "{insert}
-         select h._id, godwit._tombstone(h._id, h._rev), h._rev, true, null {nulls}
-           from {twin} h
-          where not h._deleted {of} and {is_leaf} {known}",
-        insert = twin::insert_into(shape),
-        nulls = ", null".repeat(shape.attributes.len()),
-        twin = shape.twin,
-        is_leaf = twin::is_leaf(shape, "h"),
-        known = twin::on_known(shape),
-    )
-}
-
-/// Adds to the twin what the table shows already: there is nothing to reconcile.
-fn add(shape: &Shape, work: impl FnOnce() -> u64) -> u64 {
-    expected::while_capturing(shape.twin_relation, work)
-}
-
-/// SQL for the parent of a row's revision where no old row tells it: an insert over a tombstone.
-fn parent_of_row(shape: &Shape, row: &str) -> String {
-    format!(
-        "case when godwit.generation({row}._rev) > 1
-              then godwit._parent({}::oid, {}) end",
-        shape.relation.to_u32(),
-        shape.whole_row(row),
-    )
 }
 
 /// Adds the old rows' revisions that an outer statement has made and not kept yet.
@@ -239,7 +303,7 @@ fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) 
         deleted: false,
         attributes,
     };
-    add(shape, || twin::insert(shape, &[&new]));
+    by_sql::add(shape, || twin::insert(shape, &[&new]));
     expected::kept(shape.relation, 1);
 }
 
@@ -267,7 +331,6 @@ fn one_row(shape: &Shape, trigger: *mut pg_sys::TriggerData, event: Event) {
         }
     }
     if let Some((id, ..)) = before {
-        let sql = end_leaves(shape, "and h._id = $1");
-        add(shape, || spi::run(&sql, &[spi::text(&id)]));
+        by_sql::end(shape, &[id]);
     }
 }

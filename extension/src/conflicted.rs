@@ -54,6 +54,11 @@ pub fn some(shape: &Shape, max: i32) -> Vec<String> {
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, |row| row.need(1)))
 }
 
+/// Whether any record of a table is listed.
+pub fn has_any(shape: &Shape) -> bool {
+    !some(shape, 1).is_empty()
+}
+
 /// Whether a record is listed.
 pub fn is_listed(relation: pg_sys::Oid, id: &str) -> bool {
     let sql = "select 1 from godwit.conflicted where relation = $1 and record_id = $2";

@@ -16,6 +16,7 @@ thread_local! {
     static CAPTURING: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
     static PENDING: RefCell<HashMap<pg_sys::Oid, i64>> = RefCell::new(HashMap::new());
     static MOVED: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
+    static CARRYING: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
     static TRANSACTION: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -45,6 +46,11 @@ pub fn is(relation: pg_sys::Oid, id: &str, revision: &RevisionId) -> bool {
             .iter()
             .any(|(table, winners)| *table == relation && winners.get(id) == Some(revision))
     })
+}
+
+/// Whether reconciliation is writing this table at all.
+pub fn is_writing(relation: pg_sys::Oid) -> bool {
+    WRITING.with_borrow(|writing| writing.iter().any(|(table, _)| *table == relation))
 }
 
 /// Runs a statement that adds to a twin what the table shows already, or what is reconciled in
@@ -91,6 +97,17 @@ pub fn has_key_changed(relation: pg_sys::Oid) -> bool {
     MOVED.with_borrow(|moved| moved.contains(&relation))
 }
 
+/// The BEFORE trigger met a revision that has more than the columns say, which an UPDATE carries on.
+pub fn carries(relation: pg_sys::Oid) {
+    renew();
+    CARRYING.with_borrow_mut(|carrying| carrying.insert(relation));
+}
+
+pub fn has_carried(relation: pg_sys::Oid) -> bool {
+    renew();
+    CARRYING.with_borrow(|carrying| carrying.contains(&relation))
+}
+
 /// Forgets what an earlier transaction left.
 fn renew() {
     // SAFETY: MyProc points to this backend's own entry for as long as it runs.
@@ -101,5 +118,6 @@ fn renew() {
     if TRANSACTION.replace(transaction) != transaction {
         PENDING.with_borrow_mut(HashMap::clear);
         MOVED.with_borrow_mut(HashSet::clear);
+        CARRYING.with_borrow_mut(HashSet::clear);
     }
 }

@@ -27,7 +27,36 @@ pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
 
 /// What is kept beside the columns of a revision.
 pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Error> {
-    let found = scan(shape, id, Some(revision), |cells| {
+    let Some(index) = shape.extras_index else {
+        return extra_by(shape, shape.twin_index, id, revision);
+    };
+    // Most tables have nothing beside their columns, and most revisions of the others.
+    match is_empty(index) {
+        true => Ok(Extra::default()),
+        false => extra_by(shape, index, id, revision),
+    }
+}
+
+/// Whether nothing was ever put into an index: a btree has but its first page then. Who adds a revision has locked
+/// the record's row in the table before, so whoever has that lock now sees what came of it.
+fn is_empty(index: pg_sys::Oid) -> bool {
+    // SAFETY: the index is closed again; its lock lasts to the end of the transaction.
+    unsafe {
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(index, main);
+        pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        blocks <= 1
+    }
+}
+
+fn extra_by(
+    shape: &Shape,
+    index: pg_sys::Oid,
+    id: &str,
+    revision: &RevisionId,
+) -> Result<Extra, Error> {
+    let found = scan_by(shape, index, id, Some(revision), |cells| {
         cells.get::<Json>("_extra").map(|json| Extra::read(&json.read()?))
     });
     found.flatten().unwrap_or_else(|| Ok(Extra::default()))
@@ -57,13 +86,24 @@ fn scan<T>(
     revision: Option<&RevisionId>,
     read: impl FnOnce(&Cells) -> T,
 ) -> Option<T> {
+    scan_by(shape, shape.twin_index, id, revision, read)
+}
+
+/// The same by another index whose first columns are the key's.
+fn scan_by<T>(
+    shape: &Shape,
+    index: pg_sys::Oid,
+    id: &str,
+    revision: Option<&RevisionId>,
+    read: impl FnOnce(&Cells) -> T,
+) -> Option<T> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: relations are closed again (their locks last to the end of the transaction, which
     // is what keeps their definition), the snapshot is registered while it is scanned with, and
     // the row is read before the scan ends. Keys are of the index's own column types.
     unsafe {
         let twin = pg_sys::table_open(shape.twin_relation, lock);
-        let index = pg_sys::index_open(shape.twin_index, lock);
+        let index = pg_sys::index_open(index, lock);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let mut keys: [pg_sys::ScanKeyData; 2] = Default::default();
         key(&mut keys[0], 1, pg_sys::F_TEXTEQ, id.into_datum());

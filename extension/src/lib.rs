@@ -17,7 +17,9 @@ mod row;
 mod shape;
 
 // From plain SQL to the history, and from the history to the table.
+mod append;
 mod capture;
+mod capture_by_sql;
 mod conflicted;
 mod expected;
 mod graft;
@@ -29,6 +31,7 @@ mod reconcile;
 mod restamp;
 mod sequence;
 mod stamp;
+mod transition;
 mod trigger;
 mod twin;
 

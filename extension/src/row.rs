@@ -9,6 +9,11 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::shape::{Column, Shape};
 
+unsafe extern "C-unwind" {
+    /// Declared in utils/datum.h, which pgrx doesn't read.
+    fn datumIsEqual(one: pg_sys::Datum, other: pg_sys::Datum, by_value: bool, length: i32) -> bool;
+}
+
 /// A tuple taken apart.
 pub struct Cells {
     values: Vec<pg_sys::Datum>,
@@ -46,11 +51,61 @@ impl Cells {
         }
     }
 
+    /// # Safety
+    /// The slot must hold a row.
+    pub unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot) -> Cells {
+        // SAFETY: after this the slot has a value for every attribute of its descriptor.
+        unsafe {
+            let desc = (*slot).tts_tupleDescriptor;
+            let count = (*desc).natts;
+            if i32::from((*slot).tts_nvalid) < count {
+                pg_sys::slot_getsomeattrs_int(slot, count);
+            }
+            let values = std::slice::from_raw_parts((*slot).tts_values, count as usize);
+            let nulls = std::slice::from_raw_parts((*slot).tts_isnull, count as usize);
+            Cells { values: values.to_vec(), nulls: nulls.to_vec(), desc }
+        }
+    }
+
+    /// The datum of a table's own column; null is `None`.
+    pub fn datum_at(&self, number: i16) -> Option<pg_sys::Datum> {
+        let at = number as usize - 1;
+        (!self.nulls[at]).then_some(self.values[at])
+    }
+
     /// The value of a table's own column, in a row of that table.
     pub fn value(&self, column: &Column) -> Value {
         let at = column.number as usize - 1;
         // SAFETY: the shape was read for this table, and is forgotten when it changes.
         unsafe { column.codec.read(self.values[at], self.nulls[at]) }
+    }
+
+    /// Whether another row of the table has the same bytes in a column. Where it hasn't, the values may
+    /// still be the same: one may be compressed.
+    pub fn is_image_of(&self, other: &Cells, column: &Column) -> bool {
+        let at = column.number as usize - 1;
+        if self.nulls[at] || other.nulls[at] {
+            return self.nulls[at] == other.nulls[at];
+        }
+        // SAFETY: both rows are of the descriptor, which tells how long the column's values are.
+        unsafe {
+            let attribute = attribute(self.desc, at);
+            let (by_value, length) = (attribute.attbyval, attribute.attlen);
+            datumIsEqual(self.values[at], other.values[at], by_value, length.into())
+        }
+    }
+
+    /// The row with another value in one column.
+    ///
+    /// # Safety
+    /// The datum must be of the column's type.
+    pub unsafe fn formed_with(mut self, number: i16, datum: pg_sys::Datum) -> pg_sys::HeapTuple {
+        self.values[number as usize - 1] = datum;
+        self.nulls[number as usize - 1] = false;
+        // SAFETY: there is a value for every attribute.
+        unsafe {
+            pg_sys::heap_form_tuple(self.desc, self.values.as_mut_ptr(), self.nulls.as_mut_ptr())
+        }
     }
 
     /// The value of the column of this name, read as `codec` says.
@@ -95,10 +150,16 @@ impl Cells {
     }
 
     pub fn revision_at(&self, number: i16) -> Option<RevisionId> {
-        let at = number as usize - 1;
-        // SAFETY: only asked for `_rev`, whose stored form is a varlena.
-        let bytes = unsafe { <Vec<u8>>::from_datum(self.values[at], self.nulls[at]) };
-        bytes.map(|bytes| read_revision(&bytes))
+        self.sortable_at(number).map(read_revision)
+    }
+
+    /// The stored form of the revision in a column.
+    pub fn sortable_at(&self, number: i16) -> Option<&[u8]> {
+        // SAFETY: only asked for `_rev`, whose stored form is a varlena, too short to be kept elsewhere.
+        self.datum_at(number).map(|datum| unsafe {
+            let bytes = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+            pgrx::varlena::varlena_to_byte_slice(bytes)
+        })
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -120,6 +181,11 @@ pub unsafe fn position(desc: pg_sys::TupleDesc, name: &str) -> Option<usize> {
                 && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
         })
     }
+}
+
+/// A revision id in the form in which it is stored.
+pub fn revision_datum(revision: &RevisionId) -> pg_sys::Datum {
+    revision.to_sortable().into_datum().unwrap_or(pg_sys::Datum::from(0))
 }
 
 /// A revision id from the form in which it is stored.

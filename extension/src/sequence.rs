@@ -58,12 +58,18 @@ thread_local! {
 /// The next number; the lock is taken where this (sub)transaction doesn't hold it.
 #[pg_extern(sql = false)]
 fn _next_sequence() -> i64 {
+    require_writer();
+    draw(begin())
+}
+
+/// What comes before a (sub)transaction's first number; returns the sequence to draw from. What is drawn before
+/// anything else can run needs no other look at the lock. For who adds to a twin.
+pub fn begin() -> pg_sys::Oid {
     let (sequence, owner) = sequence();
     if !INCARNATION_KNOWN.get() {
         role::as_owner(owner, || incarnation::recognise(sequence));
         INCARNATION_KNOWN.set(true);
     }
-    require_writer();
     if !cfg!(feature = "broken-guard") && !LOCK.get().is_some_and(is_held) {
         published::by_writer(owner);
         let key = LOCK_SPACE | last_value(sequence, owner);
@@ -76,6 +82,11 @@ fn _next_sequence() -> i64 {
         unsafe { pg_sys::LockAcquire(&tag(key), mode, false, false) };
         LOCK.set(Some(key));
     }
+    sequence
+}
+
+/// A number, after `begin`.
+pub fn draw(sequence: pg_sys::Oid) -> i64 {
     // SAFETY: the sequence is there, and an error in Postgres is turned into a panic as everywhere.
     // Rights are not asked for: the writer has none on the sequence.
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(sequence, false)) }
@@ -103,16 +114,23 @@ fn require_writer() {
 
 /// Who writes what is being written: the JWT's subject, else the SQL role.
 #[pg_extern(sql = false)]
-fn _author() -> Result<String, Box<dyn std::error::Error>> {
-    if let Some(subject) = subject()? {
-        return Ok(subject);
+fn _author() -> String {
+    author()
+}
+
+pub fn author() -> String {
+    let claimed = subject().unwrap_or_else(|error| {
+        Error::BadArgument(format!("the setting request.jwt.claims can't be read: {error}")).report()
+    });
+    if let Some(subject) = claimed {
+        return subject;
     }
     // SAFETY: a cached catalog look-up; the name is copied at once.
     let name = unsafe {
         let name = pg_sys::GetUserNameFromId(role::author(), true);
         (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
     };
-    Ok(name.unwrap_or_default())
+    name.unwrap_or_default()
 }
 
 /// The member `sub` of the setting that PostgREST and its like put a JWT's claims in.

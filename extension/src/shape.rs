@@ -6,7 +6,9 @@ use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
+use crate::append;
 use crate::codec::Codec;
 use crate::era::Eras;
 use crate::error::Error;
@@ -43,6 +45,8 @@ pub struct Shape {
     pub twin: String,
     pub twin_relation: pg_sys::Oid,
     pub twin_index: pg_sys::Oid,
+    /// The index of the twin's revisions that have more than the columns say.
+    pub extras_index: Option<pg_sys::Oid>,
     pub revision_number: i16,
     /// How many of `columns` stand before `_rev`.
     pub revision_place: usize,
@@ -61,6 +65,8 @@ pub struct Shape {
     pub row_security: bool,
     pub policies: Vec<Policy>,
     pub eras: Eras,
+    /// How rows are added to the twin without SQL, once that was looked at; see `append.rs`.
+    pub append: OnceLock<Option<append::Plan>>,
     /// What the catalog cache calls the columns' types, whose names are in `type_name`.
     type_hashes: Vec<u32>,
 }
@@ -84,7 +90,13 @@ const TABLE_SQL: &str = "
                               ('_deleted', 'bool'), ('_seq', 'int8'), ('_at', 'timestamptz'), ('_by', 'text'),
                               ('_stub', 'bool'), ('_extra', 'jsonb')) o(name, type)
                    on o.name = h.attname and o.type::pg_catalog.regtype = h.atttypid
-                where h.attrelid = t.twin)
+                where h.attrelid = t.twin),
+           (select i.indexrelid from pg_catalog.pg_index i
+             where i.indrelid = t.twin and i.indisvalid and i.indnatts = 2
+               and pg_catalog.pg_get_expr(i.indpred, i.indrelid) = '(_extra IS NOT NULL)'
+               and pg_catalog.pg_get_indexdef(i.indexrelid, 1, true) = '_id'
+               and pg_catalog.pg_get_indexdef(i.indexrelid, 2, true) = '_rev'
+             limit 1)
       from godwit.tracked t
       join pg_catalog.pg_class c on c.oid = t.relation
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -229,6 +241,7 @@ impl Shape {
                 ),
                 twin_relation: row.need(6),
                 twin_index: row.need(7),
+                extras_index: row.get(14),
                 revision_number: row.need(8),
                 revision_place: 0,
                 revision_type: row.need(9),
@@ -245,6 +258,7 @@ impl Shape {
                 ),
                 policies: Vec::new(),
                 eras: Eras::default(),
+                append: OnceLock::new(),
                 type_hashes: Vec::new(),
             }
         });
@@ -445,6 +459,7 @@ unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, relation: pg_sys::Oid) {
                 && shape.relation != relation
                 && shape.twin_relation != relation
                 && shape.twin_index != relation
+                && shape.extras_index != Some(relation)
         });
     });
 }

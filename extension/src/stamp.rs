@@ -5,14 +5,14 @@
 //! fires a BEFORE INSERT for a row that then becomes an UPDATE, which is stamped again.
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
-use revision::{Attributes, RevisionId};
+use revision::RevisionId;
 
 use crate::error::{Error, OrReport};
 use crate::expected;
+use crate::extra::Extra;
 use crate::history;
 use crate::row::{self, Cells};
-use crate::shape::Shape;
+use crate::shape::{Column, Shape};
 use crate::trigger::{self, Event};
 use crate::twin;
 
@@ -40,56 +40,59 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     {
         return as_the_revision_says(&shape, &id, &revision, &after, new);
     }
-    let attributes = shape.row_attributes(&after);
     let revision = if event == Event::Update {
         // SAFETY: as above.
         let before = unsafe { Cells::of(old, desc) };
-        updated(&shape, &before, &id, attributes)
+        updated(&shape, &before, &id, &after)
     } else {
-        inserted(&shape, &id, &attributes)
+        inserted(&shape, &id, &after)
     };
-    let datum = revision.to_sortable().into_datum();
     // SAFETY: `_rev` is of type godwit.revision, whose stored form this is.
-    unsafe { row::with_columns(new, desc, &[(shape.revision_number, datum)]) }
+    unsafe { after.formed_with(shape.revision_number, row::revision_datum(&revision)) }
 }
 
 /// A record that was deleted continues from its tombstone; any other begins.
-fn inserted(shape: &Shape, id: &str, attributes: &Attributes) -> RevisionId {
+fn inserted(shape: &Shape, id: &str, after: &Cells) -> RevisionId {
     check_id(id);
     let previous = history::highest(shape, id).map(|(revision, _)| revision);
     expected::stamped(shape.relation);
-    twin::edited(id, previous.as_ref(), false, attributes)
+    twin::edited_row(shape, id, previous.as_ref(), after)
 }
 
-fn updated(shape: &Shape, before: &Cells, id: &str, attributes: Attributes) -> RevisionId {
+fn updated(shape: &Shape, before: &Cells, id: &str, after: &Cells) -> RevisionId {
     let Some(previous) = before.revision_at(shape.revision_number) else {
         // It was there before the table was tracked, and its turn has not come yet.
-        return inserted(shape, id, &attributes);
+        return inserted(shape, id, after);
     };
     if shape.id(before) != id {
-        return moved(shape, id, &attributes);
+        return moved(shape, id, after);
     }
-    let old = shape.row_attributes(before);
-    if old == attributes {
+    let is_changed = |column: &Column| {
+        !before.is_image_of(after, column) && before.value(column) != after.value(column)
+    };
+    if !shape.attribute_columns().any(is_changed) {
         return previous;
     }
     expected::stamped(shape.relation);
     let kept = history::extra(shape, id, &previous).or_report();
-    let kept = kept.carried(shape, |name| old.get(name) != attributes.get(name));
-    let mut whole = attributes;
-    kept.lay_over(&mut whole);
+    if kept == Extra::default() {
+        return twin::edited_row(shape, id, Some(&previous), after);
+    }
+    expected::carries(shape.relation);
+    let mut whole = shape.row_attributes(after);
+    kept.carried(shape, |name| shape.attribute(name).is_some_and(is_changed)).lay_over(&mut whole);
     twin::edited(id, Some(&previous), false, &whole)
 }
 
 /// A changed key is a delete and an insert. Where one statement moves keys around, the new id may
 /// still have a row: then this is an edit of that record's winner.
-fn moved(shape: &Shape, id: &str, attributes: &Attributes) -> RevisionId {
+fn moved(shape: &Shape, id: &str, after: &Cells) -> RevisionId {
     check_id(id);
     expected::key_changed(shape.relation);
     expected::stamped(shape.relation);
     let leaves = history::leaves(shape, id);
     let previous = history::winner(&leaves).map(|(revision, _)| revision);
-    twin::edited(id, previous, false, attributes)
+    twin::edited_row(shape, id, previous, after)
 }
 
 fn check_id(id: &str) {

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, Value};
 use std::borrow::Cow;
 
+use crate::append;
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::extra::Extra;
@@ -63,10 +64,29 @@ pub fn edited(
     deleted: bool,
     attributes: &Attributes,
 ) -> RevisionId {
+    require_room(id, previous);
+    RevisionId::of(id, previous, deleted, attributes)
+}
+
+/// The revision that a row of the table makes.
+pub fn edited_row(
+    shape: &Shape,
+    id: &str,
+    previous: Option<&RevisionId>,
+    row: &Cells,
+) -> RevisionId {
+    require_room(id, previous);
+    let mut encoder = revision::Encoder::new(id, previous, false, shape.attributes.len());
+    for column in shape.attribute_columns() {
+        encoder.attribute(&column.name, &row.value(column));
+    }
+    encoder.finish()
+}
+
+fn require_room(id: &str, previous: Option<&RevisionId>) {
     if previous.is_some_and(|previous| previous.generation() == revision::GENERATION_MAX) {
         Error::LastGeneration { id: crate::put::short(id) }.report()
     }
-    RevisionId::of(id, previous, deleted, attributes)
 }
 
 /// SQL that says whether a row of the twin is a leaf: it has a body and no child. Children are of the
@@ -87,9 +107,29 @@ pub fn is_leaf(shape: &Shape, row: &str) -> String {
     )
 }
 
-/// Adds revisions in this order, or fills the stubs that stand for them, in one statement; what is
-/// known already stays as it is. No revision may come twice.
+/// Adds revisions in this order, or fills the stubs that stand for them; what is known already stays as
+/// it is. No revision may come twice.
 pub fn insert(shape: &Shape, new: &[&Revision]) -> u64 {
+    if !append::fits(shape) {
+        return insert_by_sql(shape, new);
+    }
+    append::append(shape, |append| {
+        for new in new {
+            let (body, extra) = bodies(shape, new);
+            let head = append::Head {
+                id: &new.id,
+                revision: row::revision_datum(&new.revision),
+                previous: new.previous.as_ref().map(row::revision_datum),
+                deleted: new.deleted,
+                extra,
+            };
+            append.add(head, |column| body[column]);
+        }
+    })
+}
+
+/// The same in one statement.
+pub fn insert_by_sql(shape: &Shape, new: &[&Revision]) -> u64 {
     // A function's rows come in its own order, and so do their numbers in the change stream.
     let sql = format!(
         "{} select n._id, n._rev, n._prev, n._deleted, n._extra{} from pg_catalog.unnest($1) n {}",
@@ -156,17 +196,28 @@ unsafe fn places(shape: &Shape, desc: pg_sys::TupleDesc) -> Vec<usize> {
 }
 
 fn datums(shape: &Shape, new: &Revision) -> Vec<Option<pg_sys::Datum>> {
-    let mut extra = Extra::default();
-    let previous = new.previous.as_ref();
+    let (body, extra) = bodies(shape, new);
     let mut datums = vec![
         new.id.as_str().into_datum(),
-        new.revision.to_sortable().into_datum(),
-        previous.and_then(|previous| previous.to_sortable().into_datum()),
+        Some(row::revision_datum(&new.revision)),
+        new.previous.as_ref().map(row::revision_datum),
         new.deleted.into_datum(),
     ];
+    datums.extend(shape.attributes.iter().map(|at| body[*at]));
+    datums.push(extra);
+    datums
+}
+
+/// A revision's body, by the places of the table's columns, and what is kept beside it.
+fn bodies(
+    shape: &Shape,
+    new: &Revision,
+) -> (Vec<Option<pg_sys::Datum>>, Option<pg_sys::Datum>) {
+    let mut extra = Extra::default();
+    let mut datums = vec![None; shape.columns.len()];
     let parts = if new.deleted { Vec::new() } else { key_parts(shape, &new.id) };
-    for column in shape.attribute_columns() {
-        datums.push(body(shape, column, new, &parts, &mut extra));
+    for at in &shape.attributes {
+        datums[*at] = body(shape, &shape.columns[*at], new, &parts, &mut extra);
     }
     for (name, value) in &new.attributes {
         if shape.attribute(name).is_none() {
@@ -174,8 +225,21 @@ fn datums(shape: &Shape, new: &Revision) -> Vec<Option<pg_sys::Datum>> {
         }
     }
     extra.foreign = new.is_foreign();
-    datums.push(extra.write().and_then(|kept| pgrx::JsonB(kept).into_datum()));
-    datums
+    (datums, extra.write().and_then(|kept| pgrx::JsonB(kept).into_datum()))
+}
+
+/// The revision that a row of the twin is.
+pub fn revision_of(shape: &Shape, cells: &Cells) -> Result<Revision, Error> {
+    let (Some(id), Some(revision)) = (cells.get("_id"), cells.revision("_rev")) else {
+        return Err(Error::Internal(format!("a row of {} has no revision", shape.twin)));
+    };
+    Ok(Revision {
+        id,
+        revision,
+        previous: cells.revision("_prev"),
+        deleted: cells.get("_deleted").unwrap_or(false),
+        attributes: attributes(shape, cells)?,
+    })
 }
 
 /// One column's value; what it would store otherwise than it came is kept beside it.

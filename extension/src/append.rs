@@ -1,0 +1,412 @@
+//! In charge of adding rows to a twin without SQL: many at once into the heap, then into each index.
+//!
+//! This is what COPY does (CopyMultiInsertBufferFlush in commands/copyfrom.c). It skips what a
+//! statement would look at for each row: defaults, constraints, triggers. So it is only for a twin that
+//! is as `godwit.track` made it ([`Plan::of`]); any other is written by SQL (`twin.rs`).
+//!
+//! A revision may be there already, or come from another session at the same moment. As with a
+//! deferred unique constraint, the index takes the new entry and says that there may be another; then
+//! the row is taken back and goes by `INSERT … ON CONFLICT`, which waits and decides.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::ffi::CStr;
+
+use crate::error::{Error, OrReport};
+use crate::role;
+use crate::row::{self, Cells};
+use crate::sequence;
+use crate::shape::Shape;
+use crate::twin::{self, Revision};
+
+/// How much is collected before it is written, in rows and bytes: as much as COPY
+/// (MAX_BUFFERED_TUPLES and MAX_BUFFERED_BYTES in commands/copyfrom.c).
+const ROWS_MAX: usize = 1000;
+const BYTES_MAX: usize = 65_535;
+
+/// Where the columns of a twin come from, by their places.
+pub struct Plan {
+    columns: Vec<Source>,
+    /// Whether an index calls functions, which run as the table's owner then.
+    calls_functions: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Id,
+    Revision,
+    Previous,
+    Deleted,
+    Sequence,
+    At,
+    By,
+    Stub,
+    Extra,
+    /// A column of the table, by its place in `Shape::columns`.
+    Body(usize),
+    /// A column that the table has no more.
+    Null,
+}
+
+impl Plan {
+    /// The plan for a twin that is as it was made; `None` where only SQL knows what is to be done.
+    pub fn of(shape: &Shape) -> Option<Plan> {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        // SAFETY: the relation is open while it is looked at.
+        unsafe {
+            let twin = pg_sys::table_open(shape.twin_relation, lock);
+            let plan = is_plain(twin).then(|| Plan::of_columns(shape, twin)).flatten();
+            pg_sys::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+            plan
+        }
+    }
+
+    unsafe fn of_columns(shape: &Shape, twin: pg_sys::Relation) -> Option<Plan> {
+        // SAFETY: the caller has the relation open; places stay below its number of columns.
+        unsafe {
+            let desc = (*twin).rd_att;
+            let columns: Option<Vec<Source>> = (0..(*desc).natts as usize)
+                .map(|at| Source::of(shape, row::attribute(desc, at)))
+                .collect();
+            Some(Plan { columns: columns?, calls_functions: has_expressions(twin) })
+        }
+    }
+}
+
+impl Source {
+    fn of(shape: &Shape, attribute: &pg_sys::FormData_pg_attribute) -> Option<Source> {
+        if attribute.attisdropped {
+            return Some(Source::Null);
+        }
+        // SAFETY: an attribute's name is NUL-terminated.
+        let name = unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) };
+        let own = match name.to_bytes() {
+            b"_id" => Source::Id,
+            b"_rev" => Source::Revision,
+            b"_prev" => Source::Previous,
+            b"_deleted" => Source::Deleted,
+            b"_seq" => Source::Sequence,
+            b"_at" => Source::At,
+            b"_by" => Source::By,
+            b"_stub" => Source::Stub,
+            b"_extra" => Source::Extra,
+            name => return Source::of_body(shape, name, attribute),
+        };
+        Some(own)
+    }
+
+    /// What the table keeps in a column is kept in the twin's as it is, where both are of one type.
+    fn of_body(
+        shape: &Shape,
+        name: &[u8],
+        attribute: &pg_sys::FormData_pg_attribute,
+    ) -> Option<Source> {
+        let mut attributes = shape.attributes.iter().copied();
+        let found = attributes.find(|at| shape.columns[*at].name.as_bytes() == name);
+        match found {
+            _ if attribute.attnotnull => None,
+            None => (!attribute.atthasdef).then_some(Source::Null),
+            Some(at) => {
+                let same = shape.columns[at].codec.base_type() == attribute.atttypid;
+                same.then_some(Source::Body(at))
+            }
+        }
+    }
+}
+
+/// Whether a twin is a heap with no trigger, rule or constraint that `godwit.track` did not make.
+unsafe fn is_plain(twin: pg_sys::Relation) -> bool {
+    // SAFETY: the caller has the relation open, and so its descriptors are there.
+    unsafe {
+        let class = &*(*twin).rd_rel;
+        let is_heap = class.relkind as u8 == pg_sys::RELKIND_RELATION
+            && class.relam == pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID);
+        is_heap && !class.relispartition && (*twin).rd_rules.is_null() && has_our_triggers(twin) && has_our_check(twin)
+    }
+}
+
+unsafe fn has_our_triggers(twin: pg_sys::Relation) -> bool {
+    // SAFETY: as above; the descriptor holds as many triggers as it says.
+    unsafe {
+        let triggers = (*twin).trigdesc;
+        if triggers.is_null() {
+            return true;
+        }
+        let triggers =
+            std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize);
+        triggers.iter().all(|trigger| {
+            CStr::from_ptr(trigger.tgname).to_bytes().starts_with(b"godwit_reconcile_")
+        })
+    }
+}
+
+unsafe fn has_our_check(twin: pg_sys::Relation) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let rules = (*(*twin).rd_att).constr;
+        if rules.is_null() {
+            return true;
+        }
+        let checks = match (*rules).num_check {
+            0 => &[],
+            count => std::slice::from_raw_parts((*rules).check, count as usize),
+        };
+        !(*rules).has_generated_stored
+            && checks.iter().all(|check| CStr::from_ptr(check.ccname) == c"body_or_stub")
+    }
+}
+
+unsafe fn has_expressions(twin: pg_sys::Relation) -> bool {
+    // SAFETY: the list and each index are closed again before the relation is.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let list = pg_sys::RelationGetIndexList(twin);
+        let mut found = false;
+        for at in 0..pg_sys::list_length(list) {
+            let index = pg_sys::index_open(pg_sys::list_nth_oid(list, at), lock);
+            found |= !pg_sys::RelationGetIndexExpressions(index).is_null()
+                || !is_null_test(pg_sys::RelationGetIndexPredicate(index));
+            pg_sys::index_close(index, lock);
+        }
+        pg_sys::list_free(list);
+        found
+    }
+}
+
+/// Whether an index's predicate is none, or asks of a column if it is null: that calls nothing.
+unsafe fn is_null_test(predicate: *mut pg_sys::List) -> bool {
+    // SAFETY: the list is NULL or holds nodes, whose tags are looked at before they are taken for what they say.
+    unsafe {
+        (0..pg_sys::list_length(predicate)).all(|at| {
+            let node = pg_sys::list_nth(predicate, at).cast::<pg_sys::NullTest>();
+            (*node).xpr.type_ == pg_sys::NodeTag::T_NullTest
+                && (*(*node).arg).type_ == pg_sys::NodeTag::T_Var
+        })
+    }
+}
+
+/// What stands before a revision's body.
+pub struct Head<'a> {
+    pub id: &'a str,
+    pub revision: pg_sys::Datum,
+    pub previous: Option<pg_sys::Datum>,
+    pub deleted: bool,
+    pub extra: Option<pg_sys::Datum>,
+}
+
+/// A twin that rows are being added to.
+pub struct Append<'a> {
+    shape: &'a Shape,
+    plan: &'a Plan,
+    twin: pg_sys::Relation,
+    target: *mut pg_sys::ResultRelInfo,
+    state: *mut pg_sys::EState,
+    /// The twin's key, as the list of the indexes that may say that a row is there already.
+    key: *mut pg_sys::List,
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    filled: usize,
+    bytes: usize,
+    /// Holds what is collected; emptied when that is written.
+    batch: pg_sys::MemoryContext,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+    by: Option<pg_sys::Datum>,
+    sequence: Option<pg_sys::Oid>,
+    written: u64,
+    clashes: Vec<(pg_sys::ItemPointerData, Revision)>,
+}
+
+/// Whether a twin takes rows without SQL.
+pub fn fits(shape: &Shape) -> bool {
+    plan(shape).is_some()
+}
+
+fn plan(shape: &Shape) -> Option<&Plan> {
+    shape.append.get_or_init(|| Plan::of(shape)).as_ref()
+}
+
+/// Adds what `work` adds, and returns how many rows the twin has got; what is known already stays as
+/// it is. Only for a twin that fits.
+pub fn append(shape: &Shape, work: impl FnOnce(&mut Append)) -> u64 {
+    let Some(plan) = plan(shape) else {
+        Error::Internal(format!("{} takes rows by SQL only", shape.twin)).report()
+    };
+    let run = || {
+        // SAFETY: closed by `finish`; after an error Postgres does it.
+        unsafe {
+            let mut append = Append::open(shape, plan);
+            work(&mut append);
+            append.finish()
+        }
+    };
+    if plan.calls_functions { role::as_owner(shape.owner, run) } else { run() }
+}
+
+impl<'a> Append<'a> {
+    unsafe fn open(shape: &'a Shape, plan: &'a Plan) -> Append<'a> {
+        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        // SAFETY: what is opened and allocated here is let go by `finish`.
+        unsafe {
+            let twin = pg_sys::table_open(shape.twin_relation, lock);
+            let state = pg_sys::CreateExecutorState();
+            let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>())
+                .cast::<pg_sys::ResultRelInfo>();
+            (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+            pg_sys::InitResultRelInfo(target, twin, 1, std::ptr::null_mut(), 0);
+            pg_sys::ExecOpenIndices(target, false);
+            Append {
+                shape,
+                plan,
+                twin,
+                target,
+                state,
+                key: pg_sys::lappend_oid(std::ptr::null_mut(), shape.twin_index),
+                slots: Vec::new(),
+                filled: 0,
+                bytes: 0,
+                batch: pg_sys::AllocSetContextCreateExtended(
+                    pg_sys::CurrentMemoryContext,
+                    c"godwit append".as_ptr(),
+                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+                ),
+                values: vec![pg_sys::Datum::from(0); plan.columns.len()],
+                nulls: vec![true; plan.columns.len()],
+                by: None,
+                sequence: None,
+                written: 0,
+                clashes: Vec::new(),
+            }
+        }
+    }
+
+    /// Adds one revision; `body` gives the value of a column by its place in `Shape::columns`.
+    pub fn add(&mut self, head: Head, body: impl Fn(usize) -> Option<pg_sys::Datum>) {
+        let by = *self.by.get_or_insert_with(|| {
+            sequence::author().into_datum().unwrap_or(pg_sys::Datum::from(0))
+        });
+        let sequence = *self.sequence.get_or_insert_with(sequence::begin);
+        // SAFETY: the tuple is formed and stored before anything that it is made of goes; it lives
+        // until the batch is written.
+        unsafe {
+            let outer = pg_sys::MemoryContextSwitchTo(self.batch);
+            for (at, source) in self.plan.columns.iter().enumerate() {
+                let value = match *source {
+                    Source::Id => head.id.into_datum(),
+                    Source::Revision => Some(head.revision),
+                    Source::Previous => head.previous,
+                    Source::Deleted => head.deleted.into_datum(),
+                    Source::Sequence => sequence::draw(sequence).into_datum(),
+                    Source::At => Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
+                    Source::By => Some(by),
+                    Source::Stub => false.into_datum(),
+                    Source::Extra => head.extra,
+                    Source::Body(column) => body(column),
+                    Source::Null => None,
+                };
+                self.values[at] = value.unwrap_or(pg_sys::Datum::from(0));
+                self.nulls[at] = value.is_none();
+            }
+            let desc = (*self.twin).rd_att;
+            let tuple =
+                pg_sys::heap_form_tuple(desc, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+            (*tuple).t_tableOid = self.shape.twin_relation;
+            pg_sys::MemoryContextSwitchTo(outer);
+            if self.filled == self.slots.len() {
+                self.slots.push(pg_sys::MakeSingleTupleTableSlot(desc, &pg_sys::TTSOpsHeapTuple));
+            }
+            // The slot's own: or it would be copied into the slot's memory once more.
+            pg_sys::ExecStoreHeapTuple(tuple, self.slots[self.filled], true);
+            self.filled += 1;
+            self.bytes += (*tuple).t_len as usize;
+            if self.filled == ROWS_MAX || self.bytes >= BYTES_MAX {
+                self.flush();
+            }
+        }
+    }
+
+    /// Writes what has been collected.
+    unsafe fn flush(&mut self) {
+        if self.filled == 0 {
+            return;
+        }
+        // SAFETY: the slots hold tuples of the twin's own descriptor, and have their places in the heap
+        // when they are put into the indexes. A clash is read before its tuple goes.
+        unsafe {
+            let outer = pg_sys::MemoryContextSwitchTo(self.batch);
+            let command = pg_sys::GetCurrentCommandId(true);
+            let (slots, count) = (self.slots.as_mut_ptr(), self.filled as i32);
+            pg_sys::heap_multi_insert(self.twin, slots, count, command, 0, std::ptr::null_mut());
+            for at in 0..self.filled {
+                let slot = self.slots[at];
+                if self.is_clash(slot) {
+                    self.clashes.push(((*slot).tts_tid, self.revision_in(slot)));
+                }
+            }
+            for slot in &self.slots[..self.filled] {
+                // What `ExecClearTuple` does.
+                ((*(**slot).tts_ops).clear.unwrap_unchecked())(*slot);
+            }
+            pg_sys::MemoryContextSwitchTo(outer);
+            pg_sys::MemoryContextReset(self.batch);
+        }
+        self.written += self.filled as u64;
+        (self.filled, self.bytes) = (0, 0);
+    }
+
+    /// Puts a row into the indexes; whether the key's may have it already.
+    unsafe fn is_clash(&mut self, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        // SAFETY: the caller has put the row into the heap.
+        unsafe {
+            let unsure = pg_sys::ExecInsertIndexTuples(
+                self.target,
+                slot,
+                self.state,
+                false,
+                true,
+                std::ptr::null_mut(),
+                self.key,
+                #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+                false,
+            );
+            !unsure.is_null()
+        }
+    }
+
+    unsafe fn revision_in(&self, slot: *mut pg_sys::TupleTableSlot) -> Revision {
+        // SAFETY: the slot holds a row of the twin.
+        let cells = unsafe { Cells::of_slot(slot) };
+        twin::revision_of(self.shape, &cells).or_report()
+    }
+
+    unsafe fn finish(mut self) -> u64 {
+        // SAFETY: as `open` promises. A row that has been written by this transaction is deleted once
+        // the command counter has moved on.
+        unsafe {
+            self.flush();
+            pg_sys::CommandCounterIncrement();
+            for (place, _) in &mut self.clashes {
+                pg_sys::simple_heap_delete(self.twin, place);
+            }
+            if !self.clashes.is_empty() {
+                pg_sys::CommandCounterIncrement();
+            }
+            for slot in &self.slots {
+                pg_sys::ExecDropSingleTupleTableSlot(*slot);
+            }
+            pg_sys::ExecCloseIndices(self.target);
+            pg_sys::pfree(self.target.cast());
+            pg_sys::FreeExecutorState(self.state);
+            pg_sys::MemoryContextDelete(self.batch);
+            pg_sys::table_close(self.twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+        let clashes: Vec<&Revision> = self.clashes.iter().map(|(_, revision)| revision).collect();
+        let mut written = self.written - clashes.len() as u64;
+        if !clashes.is_empty() {
+            let insert = || twin::insert_by_sql(self.shape, &clashes);
+            written += role::as_owner(self.shape.owner, insert);
+        }
+        written
+    }
+}

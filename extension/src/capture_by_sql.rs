@@ -1,0 +1,118 @@
+//! In charge of adding a statement's rows to a twin in one statement of SQL, over its transition tables:
+//! where the twin isn't as it was made (`append.rs`), and where a row's parent or what it carries on has to be
+//! looked for.
+
+use pgrx::pg_sys;
+
+use crate::expected;
+use crate::shape::Shape;
+use crate::spi;
+use crate::twin;
+
+pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+    let sql = format!(
+        "{insert}
+         select {id}, n._rev, {parent}, false, null {columns} from godwit_new n {known}",
+        insert = twin::insert_into(shape),
+        id = shape.id_of_row("n"),
+        parent = parent_of_row(shape, "n"),
+        columns = shape.body_columns("n."),
+        known = twin::on_known(shape),
+    );
+    let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+    expected::kept(shape.relation, kept);
+}
+
+pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+    let sql = format!(
+        "{insert}
+         select {id}, n._rev, coalesce(o._rev, {parent}), false, {kept} {columns}
+           from godwit_new n
+           left join godwit_old o on {same_key}
+           left join {twin} h on h._id = {id} and h._rev = o._rev and h._extra is not null
+          where o._rev is null or n._rev <> o._rev {known}",
+        insert = twin::insert_into(shape),
+        id = shape.id_of_row("n"),
+        parent = parent_of_row(shape, "n"),
+        kept = format_args!(
+            "case when h._extra is not null then godwit._carried({}::oid, h._extra, {}, {}) end",
+            shape.relation.to_u32(),
+            shape.whole_row("o"),
+            shape.whole_row("n"),
+        ),
+        columns = shape.body_columns("n."),
+        same_key = shape.same_key("o", "n"),
+        twin = shape.twin,
+        known = twin::on_known(shape),
+    );
+    let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+    expected::kept(shape.relation, kept);
+    if expected::has_key_changed(shape.relation) {
+        let gone = format!(
+            "select {id} from godwit_old o where not exists (
+                    select from godwit_new n where {same_key})",
+            id = shape.id_of_row("o"),
+            same_key = shape.same_key("o", "n"),
+        );
+        let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
+        add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+    }
+}
+
+pub fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+    let ids = format!("select {} from godwit_old o", shape.id_of_row("o"));
+    let sql = end_leaves(shape, &format!("and h._id in ({ids})"));
+    add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+}
+
+/// Ends these records.
+pub fn end(shape: &Shape, ids: &[String]) {
+    let sql = end_leaves(shape, "and h._id = any ($1)");
+    add(shape, || spi::run(&sql, &[spi::texts(ids.iter().map(String::as_str))]));
+}
+
+pub fn truncated(shape: &Shape) {
+    let sql = end_leaves(shape, "");
+    add(shape, || spi::run(&sql, &[]));
+}
+
+/// TRUNCATE of a partition, which still has its rows then.
+pub fn emptied(shape: &Shape, partition: pg_sys::Oid) {
+    let sql = "select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c
+                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1";
+    for name in spi::rows(sql, &[spi::oid(partition)], |row| row.need::<String>(1)) {
+        let ids = format!("select {} from {name} o", shape.id_of_row("o"));
+        let sql = end_leaves(shape, &format!("and h._id in ({ids})"));
+        add(shape, || spi::run(&sql, &[]));
+    }
+}
+
+/// A tombstone on every leaf that is not one: what SQL deleted stays deleted.
+pub fn end_leaves(shape: &Shape, of: &str) -> String {
+    format!(
+        "{insert}
+         select h._id, godwit._tombstone(h._id, h._rev), h._rev, true, null {nulls}
+           from {twin} h
+          where not h._deleted {of} and {is_leaf} {known}",
+        insert = twin::insert_into(shape),
+        nulls = ", null".repeat(shape.attributes.len()),
+        twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "h"),
+        known = twin::on_known(shape),
+    )
+}
+
+/// Adds to the twin what the table shows already: there is nothing to reconcile.
+pub fn add(shape: &Shape, work: impl FnOnce() -> u64) -> u64 {
+    expected::while_capturing(shape.twin_relation, work)
+}
+
+/// SQL for the parent of a row's revision where no old row tells it: an insert over a tombstone.
+fn parent_of_row(shape: &Shape, row: &str) -> String {
+    format!(
+        "case when godwit.generation({row}._rev) > 1
+              then godwit._parent({}::oid, {}) end",
+        shape.relation.to_u32(),
+        shape.whole_row(row),
+    )
+}
