@@ -26,7 +26,7 @@ thread_local! {
 /// How far a reader on a standby may go.
 pub fn horizon(owner: pg_sys::Oid) -> i64 {
     let sequence = sequence();
-    role::as_owner(owner, || incarnation::last_value(sequence).unwrap_or(0))
+    role::with_rights_of(owner, || incarnation::last_value(sequence).unwrap_or(0))
 }
 
 /// A reader has found this horizon.
@@ -56,7 +56,7 @@ fn is_due() -> bool {
 
 fn write(owner: pg_sys::Oid, horizon: i64) {
     let sequence = sequence();
-    role::as_owner(owner, || {
+    role::with_rights_of(owner, || {
         if incarnation::last_value(sequence).unwrap_or(0) < horizon {
             incarnation::set_value(sequence, horizon);
         }

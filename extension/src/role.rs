@@ -112,6 +112,17 @@ fn switch<T>(owner: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Runs `work` with the rights of `owner` and nothing else changed: for functions of Postgres's own, which run no
+/// code of anybody's.
+pub fn with_rights_of<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    let (user, context) = current();
+    let _restore = Restore { user, context, caller: CALLER.with_borrow(Clone::clone) };
+    let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+    // SAFETY: as in `as_owner`.
+    unsafe { pg_sys::SetUserIdAndSecContext(owner, context | flags) };
+    work()
+}
+
 /// Runs `work` as whoever called before `as_owner` switched.
 pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
     let Some(caller) = CALLER.with_borrow(Clone::clone) else {

@@ -179,7 +179,7 @@ fn is_held(key: i64) -> bool {
 }
 
 fn last_value(sequence: pg_sys::Oid, owner: pg_sys::Oid) -> i64 {
-    role::as_owner(owner, || incarnation::last_value(sequence).unwrap_or(0))
+    role::with_rights_of(owner, || incarnation::last_value(sequence).unwrap_or(0))
 }
 
 /// The sequence and its owner, by name: once per backend, again when it is gone.
