@@ -120,8 +120,12 @@ unsafe fn is_plain(twin: pg_sys::Relation) -> bool {
     unsafe {
         let class = &*(*twin).rd_rel;
         let is_heap = class.relkind as u8 == pg_sys::RELKIND_RELATION
-            && class.relam == pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID);
-        is_heap && !class.relispartition && (*twin).rd_rules.is_null() && has_our_triggers(twin) && has_our_check(twin)
+            && class.relam == pg_sys::HEAP_TABLE_AM_OID;
+        is_heap
+            && !class.relispartition
+            && (*twin).rd_rules.is_null()
+            && has_our_triggers(twin)
+            && has_our_check(twin)
     }
 }
 
@@ -249,8 +253,8 @@ impl<'a> Append<'a> {
         unsafe {
             let twin = pg_sys::table_open(shape.twin_relation, lock);
             let state = pg_sys::CreateExecutorState();
-            let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>())
-                .cast::<pg_sys::ResultRelInfo>();
+            let target =
+                pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
             (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             pg_sys::InitResultRelInfo(target, twin, 1, std::ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(target, false);

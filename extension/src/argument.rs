@@ -7,6 +7,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
+use serde_json::value::RawValue;
 use std::ffi::CStr;
 
 use crate::error::{Error, OrReport};
@@ -26,10 +27,19 @@ pub fn without_nulls<T>(array: Vec<Option<T>>) -> Vec<T> {
 pub struct Json(String);
 
 impl Json {
-    pub fn read(&self) -> Result<serde_json::Value, Error> {
-        revision::parse_wire(&self.0)
-            .map_err(|error| Error::BadRecord(format!("the JSON can't be read: {error}")))
+    /// The items of an array, each still as text; `None` where it is something else.
+    pub fn items(&self) -> Option<Vec<&RawValue>> {
+        serde_json::from_str(&self.0).ok()
     }
+
+    pub fn read(&self) -> Result<serde_json::Value, Error> {
+        parse(&self.0)
+    }
+}
+
+pub fn parse(json: &str) -> Result<serde_json::Value, Error> {
+    revision::parse_wire(json)
+        .map_err(|error| Error::BadRecord(format!("the JSON can't be read: {error}")))
 }
 
 impl FromDatum for Json {

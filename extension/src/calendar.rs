@@ -12,7 +12,11 @@ pub fn date_text(days: i32) -> String {
     match days {
         i32::MIN => "-infinity".into(),
         i32::MAX => "infinity".into(),
-        days => day_text(days),
+        days => {
+            let mut text = String::with_capacity(10);
+            push_day(&mut text, days);
+            text
+        }
     }
 }
 
@@ -26,21 +30,47 @@ pub fn timestamp_text(microseconds: i64, zone: &str) -> String {
             let rest = microseconds.rem_euclid(MICROSECONDS_A_DAY);
             let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
             let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-            let date = day_text(days as i32);
-            format!("{date}T{hours:02}:{minutes:02}:{:02}.{fraction:06}{zone}", seconds % 60)
+            let mut text = String::with_capacity(27);
+            push_day(&mut text, days as i32);
+            for (before, number, width) in
+                [('T', hours, 2), (':', minutes, 2), (':', seconds % 60, 2), ('.', fraction, 6)]
+            {
+                text.push(before);
+                push_digits(&mut text, number as u64, width);
+            }
+            text.push_str(zone);
+            text
         }
     }
 }
 
-fn day_text(days: i32) -> String {
-    let (mut year, mut month, mut day) = (0, 0, 0);
+fn push_day(text: &mut String, days: i32) {
+    let (mut year, mut month, mut day) = (0i32, 0i32, 0i32);
     // SAFETY: pure arithmetic with three out parameters (utils/adt/datetime.c).
     unsafe { pg_sys::j2date(days + EPOCH_JULIAN_DAY, &mut year, &mut month, &mut day) };
     match year {
-        1..=9999 => format!("{year:04}-{month:02}-{day:02}"),
-        0.. => format!("+{year:04}-{month:02}-{day:02}"),
-        _ => format!("-{:04}-{month:02}-{day:02}", -year),
+        1..=9999 => {}
+        0.. => text.push('+'),
+        _ => text.push('-'),
     }
+    push_digits(text, year.unsigned_abs().into(), 4);
+    for part in [month, day] {
+        text.push('-');
+        push_digits(text, part as u64, 2);
+    }
+}
+
+/// At least so many digits. Every date of every row goes through here: `write!` takes several times as long.
+fn push_digits(text: &mut String, mut number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut from = digits.len();
+    while number > 0 {
+        from -= 1;
+        digits[from] += (number % 10) as u8;
+        number /= 10;
+    }
+    let from = from.min(digits.len() - width);
+    text.extend(digits[from..].iter().map(|digit| char::from(*digit)));
 }
 
 /// What Postgres reads for an expanded year: no plus sign, and BC for years up to zero.

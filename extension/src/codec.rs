@@ -122,7 +122,7 @@ impl Codec {
                 Kind::Int8 => Value::Int(datum.value() as i64),
                 Kind::Float4 => Value::Float(f32::from_bits(datum.value() as u32) as f64),
                 Kind::Float8 => Value::Float(f64::from_bits(datum.value() as u64)),
-                Kind::Numeric => Value::Decimal(output(pg_sys::NUMERICOID, datum)),
+                Kind::Numeric => Value::Decimal(output_by(NUMERIC_OUT, datum)),
                 Kind::Text => Value::String(need(String::from_datum(datum, false))),
                 Kind::Bytea => Value::Bytes(need(<Vec<u8>>::from_datum(datum, false))),
                 Kind::Date => Value::Date(calendar::date_text(datum.value() as i32)),
@@ -204,12 +204,22 @@ fn need<T>(value: Option<T>) -> T {
         .unwrap_or_else(|| Error::Internal("a datum that is not null has no value".into()).report())
 }
 
+/// The output function of numeric, of which most tables have some: it needs not be looked for.
+const NUMERIC_OUT: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT);
+
 /// The text of a datum by its type's output function.
 unsafe fn output(type_oid: pg_sys::Oid, datum: pg_sys::Datum) -> String {
     let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
-    // SAFETY: the output function of the datum's own type; the string is copied before it is freed.
+    // SAFETY: the caller vouches for the type.
     unsafe {
         pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut varlena);
+        output_by(function, datum)
+    }
+}
+
+unsafe fn output_by(function: pg_sys::Oid, datum: pg_sys::Datum) -> String {
+    // SAFETY: the output function of the datum's own type; the string is copied before it is freed.
+    unsafe {
         let text = pg_sys::OidOutputFunctionCall(function, datum);
         let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
         pg_sys::pfree(text.cast());

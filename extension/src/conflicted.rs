@@ -41,6 +41,9 @@ pub fn note(
         }
     }
     leaves.retain(|_, of| of.len() > 1);
+    if leaves.is_empty() && !has_any(shape) {
+        return Vec::new();
+    }
     if !leaves.is_empty() {
         begin(shape, &leaves);
     }

@@ -120,7 +120,7 @@ fn _erase(relation: pg_sys::Oid, id: &str) -> JsonB {
 
 fn erase(shape: &Shape, id: &str) -> Result<RevisionId, Error> {
     let ids = [id.to_owned()];
-    reconcile::lock(shape, &ids);
+    let locked = reconcile::lock(shape, &ids);
     let leaves = history::leaves(shape, id);
     let mark = Attributes::from([(MARK.to_owned(), Value::Bool(true))]);
     let ends: Vec<Revision> = leaves
@@ -138,7 +138,7 @@ fn erase(shape: &Shape, id: &str) -> Result<RevisionId, Error> {
     };
     let ends: Vec<&Revision> = ends.iter().collect();
     expected::while_capturing(shape.twin_relation, || twin::insert(shape, &ends));
-    reconcile::reconcile(shape, &ids, &ends);
+    reconcile::reconcile(shape, &ids, &ends, locked);
     forget(shape, &ends);
     Ok(highest)
 }
@@ -147,9 +147,12 @@ fn erase(shape: &Shape, id: &str) -> Result<RevisionId, Error> {
 /// before. Who may only write the table can't make it forget: the mark is heeded from the table's owner,
 /// as which a replication runs, also where somebody else has brought it first.
 pub fn heed(shape: &Shape, batch: &[&Arrival]) {
+    if !history::may_have_extras(shape) {
+        return;
+    }
     let sql = format!(
         "select h._id, h._rev, h._prev from {} h
-          where h._id = any ($1) and h._deleted and h._extra @> $2",
+          where h._id = any ($1) and h._deleted and h._extra @> $2 and h._extra is not null",
         shape.twin
     );
     let ids: BTreeSet<&str> = batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();

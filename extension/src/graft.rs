@@ -51,7 +51,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
         twin::check_id(shape, id);
     }
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-    reconcile::lock(shape, &ids);
+    let locked = reconcile::lock(shape, &ids);
     let mut known = known(shape, batch);
     let mut bodies: Vec<&Revision> = Vec::new();
     let mut names: BTreeMap<Key, Option<&RevisionId>> = BTreeMap::new();
@@ -83,7 +83,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
             name(shape, &names);
         }
     });
-    reconcile::reconcile(shape, &ids, &bodies);
+    reconcile::reconcile(shape, &ids, &bodies, locked);
     erase::heed(shape, batch);
     outcomes
 }

@@ -27,14 +27,15 @@ pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
 
 /// What is kept beside the columns of a revision.
 pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Error> {
-    let Some(index) = shape.extras_index else {
-        return extra_by(shape, shape.twin_index, id, revision);
-    };
-    // Most tables have nothing beside their columns, and most revisions of the others.
-    match is_empty(index) {
-        true => Ok(Extra::default()),
-        false => extra_by(shape, index, id, revision),
+    match may_have_extras(shape) {
+        false => Ok(Extra::default()),
+        true => extra_by(shape, shape.extras_index.unwrap_or(shape.twin_index), id, revision),
     }
+}
+
+/// Whether any revision of a table was ever known to have something beside the columns; most tables have none.
+pub fn may_have_extras(shape: &Shape) -> bool {
+    shape.extras_index.is_none_or(|index| !is_empty(index))
 }
 
 /// Whether nothing was ever put into an index: a btree has but its first page then. Who adds a revision has locked

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use revision::{Attributes, Record, RevisionId, Value};
 
 use crate::about;
-use crate::argument::Json;
+use crate::argument::{self, Json};
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
@@ -84,8 +84,26 @@ pub fn read_record(shape: &Shape, json: serde_json::Value) -> Result<Record, Err
         Some(id) => format!("record {:?}", short(id)),
         None => "the record".to_owned(),
     };
-    let record: Record = serde_json::from_value(json)
+    let record = serde_json::from_value(json)
         .map_err(|error| Error::BadRecord(format!("{which} can't be read: {error}")))?;
+    checked_record(shape, record)
+}
+
+/// The same from text, without a tree of JSON in between.
+pub fn parse_record(shape: &Shape, json: &str) -> Result<Record, Error> {
+    match serde_json::from_str(json) {
+        Ok(record) => checked_record(shape, record),
+        // Where it stands in a text that nobody has sent so says nothing.
+        Err(_) => read_record(shape, argument::parse(json)?),
+    }
+}
+
+/// A member of a record that can't be read, as far as it is a string.
+pub fn member(json: &str, name: &str) -> Option<String> {
+    argument::parse(json).ok()?.get(name)?.as_str().map(short)
+}
+
+fn checked_record(shape: &Shape, record: Record) -> Result<Record, Error> {
     record
         .check()
         .map_err(|error| Error::BadRecord(format!("record {:?}: {error}", short(&record.id))))?;
@@ -108,7 +126,7 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     let id = record.id.clone();
     twin::check_id(shape, &id);
     let ids = [id.clone()];
-    reconcile::lock(shape, &ids);
+    let locked = reconcile::lock(shape, &ids);
     let leaves = history::leaves(shape, &id);
     if let Some(known) = sent_before(shape, &record, &leaves) {
         return Put { revision: known, deleted: false, is_new: false };
@@ -140,7 +158,7 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
         policy::refused(shape, &new.id).report()
     }
     expected::while_capturing(shape.twin_relation, || twin::insert(shape, &[&new]));
-    reconcile::reconcile(shape, &ids, &[&new]);
+    reconcile::reconcile(shape, &ids, &[&new], locked);
     if mode == OnConflict::Fail {
         refuse_newcomers(shape, &new, &leaves, record.revision);
     }

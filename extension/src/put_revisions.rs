@@ -65,12 +65,14 @@ impl Outcome {
 /// A revision as it came.
 pub struct Sent {
     pub arrival: Arrival,
-    pub record: Record,
+    /// Whether it came with its ancestry, and what it said beside.
+    has_line: bool,
+    table: Option<String>,
+    conflicts: Option<Vec<RevisionId>>,
 }
 
 impl Sent {
-    pub fn read(shape: &Shape, item: serde_json::Value) -> Result<Sent, Error> {
-        let record = put::read_record(shape, item)?;
+    pub fn read(record: Record) -> Result<Sent, Error> {
         let Some(revision) = record.revision.clone() else {
             let id = put::short(&record.id);
             return Err(Error::BadRecord(format!("record {id:?} names no revision")));
@@ -82,15 +84,35 @@ impl Sent {
                  {GENERATION_TAKEN_MAX} is taken"
             )));
         }
-        let line = record.revisions.clone().unwrap_or_else(|| vec![revision.clone()]);
+        let has_line = record.revisions.is_some();
+        let line = record.revisions.unwrap_or_else(|| vec![revision.clone()]);
         let revision = Revision {
-            id: record.id.clone(),
+            id: record.id,
             revision,
             previous: line.get(1).cloned(),
             deleted: record.deleted,
-            attributes: record.attributes.clone(),
+            attributes: record.attributes,
         };
-        Ok(Sent { arrival: Arrival { revision, line }, record })
+        let (table, conflicts) = (record.table, record.conflicts);
+        Ok(Sent { arrival: Arrival { revision, line }, has_line, table, conflicts })
+    }
+
+    /// The wire record as it came.
+    pub fn record(&self) -> Record {
+        let Revision { id, revision, deleted, attributes, .. } = &self.arrival.revision;
+        Record {
+            id: id.clone(),
+            table: self.table.clone(),
+            revision: Some(revision.clone()),
+            deleted: *deleted,
+            attributes: attributes.clone(),
+            revisions: self.has_line.then(|| self.arrival.line.clone()),
+            conflicts: self.conflicts.clone(),
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.arrival.revision.id
     }
 
     pub fn revision(&self) -> &RevisionId {
@@ -117,18 +139,18 @@ fn _put_revisions(
     let _entered = role::enter();
     let shape = Shape::of(relation).or_report();
     require_rights(&shape).or_report();
-    let serde_json::Value::Array(items) = records.read().or_report() else {
+    let Some(items) = records.items() else {
         Error::BadArgument("the revisions are a JSON array of records".into()).report()
     };
     let _settings = shape.settings();
     let mut answers: Vec<Option<Answer>> = vec![None; items.len()];
     let mut batch: Vec<(usize, Sent)> = Vec::with_capacity(items.len());
     for (place, item) in items.into_iter().enumerate() {
-        let said = |name: &str| item.get(name).and_then(|v| v.as_str()).map(put::short);
-        let (id, revision) = (said("id"), said("revision"));
-        match Sent::read(&shape, item) {
+        match put::parse_record(&shape, item.get()).and_then(Sent::read) {
             Ok(sent) => batch.push((place, sent)),
             Err(error) => {
+                let said = |name: &str| put::member(item.get(), name);
+                let (id, revision) = (said("id"), said("revision"));
                 let outcome = Outcome::Rejected(error.message());
                 answers[place] = Some(answer(place, id, revision, outcome));
             }
@@ -139,7 +161,8 @@ fn _put_revisions(
     let outcomes = retry::put_and_retry(&shape, &sent);
     for ((place, sent), outcome) in places.into_iter().zip(sent).zip(outcomes) {
         let revision = sent.revision().to_string();
-        answers[place] = Some(answer(place, Some(sent.record.id), Some(revision), outcome));
+        let id = sent.arrival.revision.id;
+        answers[place] = Some(answer(place, Some(id), Some(revision), outcome));
     }
     TableIterator::new(answers.into_iter().flatten())
 }
@@ -173,14 +196,14 @@ fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
                 && is_forbidden(shape, &failure)
                 && left::had(shape, &chunk[0].arrival) =>
         {
-            rejected::keep(shape, &chunk[0].record, &failure);
+            rejected::keep(shape, &chunk[0].record(), &failure);
             vec![Outcome::Rejected(failure.message)]
         }
         Err(failure) if chunk.len() == 1 && is_forbidden(shape, &failure) => {
-            vec![Outcome::Forbidden(policy::refused(shape, &chunk[0].record.id).message())]
+            vec![Outcome::Forbidden(policy::refused(shape, chunk[0].id()).message())]
         }
         Err(failure) if chunk.len() == 1 => {
-            rejected::keep(shape, &chunk[0].record, &failure);
+            rejected::keep(shape, &chunk[0].record(), &failure);
             vec![Outcome::Rejected(failure.message)]
         }
         Err(_) => {

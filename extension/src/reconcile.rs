@@ -47,7 +47,7 @@ fn reconcile_added(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         let ids: BTreeSet<&str> = added.iter().map(|new| new.id.as_str()).collect();
         let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
         let added: Vec<&Revision> = added.iter().collect();
-        reconcile(&shape, &ids, &added);
+        reconcile(&shape, &ids, &added, Vec::new());
     }
     trigger::nothing()
 }
@@ -61,33 +61,49 @@ struct Due {
     row: Option<RevisionId>,
 }
 
+/// What rows of the table show, by their record ids.
+pub type Shown = Vec<(String, RevisionId)>;
+
 /// Elects the winners of these records anew after revisions were added to the twin, brings the table
-/// after them, and merges what the table's policy merges.
-pub fn reconcile(shape: &Shape, ids: &[String], added: &[&Revision]) {
-    let torn = elect(shape, ids, added);
+/// after them, and merges what the table's policy merges. `locked` is what `lock` found before.
+pub fn reconcile(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) {
+    let torn = elect(shape, ids, added, locked);
     merging::merge(shape, &torn);
 }
 
 /// The election alone; returns the records that have conflicts now.
-pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision]) -> Vec<String> {
+pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) -> Vec<String> {
     let _settings = shape.settings();
-    let mut shown = role::as_owner(shape.owner, || lock(shape, ids));
-    let mut inserted = false;
+    let mut shown = locked;
+    // A row that has come since the first look at the locks: whoever wrote it has not seen these revisions.
+    let locked: BTreeSet<&str> = shown.iter().map(|(id, _)| id.as_str()).collect();
+    let others: Vec<String> =
+        ids.iter().filter(|id| !locked.contains(id.as_str())).cloned().collect();
+    if !others.is_empty() {
+        shown.extend(role::as_owner(shape.owner, || lock(shape, &others)));
+    }
+    let locked: BTreeSet<String> = shown.iter().map(|(id, _)| id.clone()).collect();
+    let mut stepped_back = false;
     for round in 0..=ROUNDS_MAX {
         let due = role::as_owner(shape.owner, || due(shape, ids));
         shown.extend(due.iter().filter_map(|due| Some((due.id.clone(), due.row.clone()?))));
-        inserted |= due.iter().any(|due| due.row.is_none());
         match due.first() {
             None => break,
             Some(left) if round == ROUNDS_MAX => {
                 let (table, id) = (shape.wire_name.clone(), left.id.clone());
                 Error::NotShown { table, id }.report()
             }
-            Some(_) => role::as_owner(shape.owner, || write(shape, &due, round)),
+            Some(_) => {}
         }
+        let all = role::as_owner(shape.owner, || write(shape, &due, round));
+        // Each row was locked when its winner was elected, or is new, and holds what was written to it.
+        if all && due.iter().all(|due| due.row.is_none() || locked.contains(&due.id)) {
+            break;
+        }
+        stepped_back |= due.iter().any(|due| due.row.is_none());
     }
     // Another session's row, beside which ours stepped back, may show the winner already.
-    if inserted {
+    if stepped_back {
         shown.extend(role::as_owner(shape.owner, || lock(shape, ids)));
     }
     conflicted::note(shape, ids, added, &shown)
@@ -95,7 +111,7 @@ pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision]) -> Vec<String> 
 
 /// Locks the rows that these records have in the table, in the order of their ids; returns what
 /// the rows show.
-pub fn lock(shape: &Shape, ids: &[String]) -> Vec<(String, RevisionId)> {
+pub fn lock(shape: &Shape, ids: &[String]) -> Shown {
     if !shape.is_complete {
         let rows = format!("exists (select from {} where {})", keys(shape), same_key(shape));
         backfill::touch(shape, &rows, &key_args(shape, ids));
@@ -141,7 +157,9 @@ fn due(shape: &Shape, ids: &[String]) -> Vec<Due> {
     })
 }
 
-fn write(shape: &Shape, due: &[Due], round: usize) {
+/// Whether each of them has come to be as its winner says.
+fn write(shape: &Shape, due: &[Due], round: usize) -> bool {
+    let mut all = writes_as_told(shape);
     let gone: Vec<String> =
         due.iter().filter(|due| due.shows.is_none()).map(|due| due.id.clone()).collect();
     if !gone.is_empty() {
@@ -152,21 +170,35 @@ fn write(shape: &Shape, due: &[Due], round: usize) {
             same = same_key(shape),
         );
         let args = key_args(shape, &gone);
-        role::as_caller(|| spi::run(&sql, &args));
+        all &= role::as_caller(|| spi::run(&sql, &args)) == gone.len() as u64;
     }
-    show(shape, due.iter().filter(|due| due.row.is_some()), &update_sql(shape));
-    show(shape, due.iter().filter(|due| due.row.is_none()), &insert_sql(shape, round));
+    all &= show(shape, due.iter().filter(|due| due.row.is_some()), &update_sql(shape));
+    all & show(shape, due.iter().filter(|due| due.row.is_none()), &insert_sql(shape, round))
 }
 
-/// Writes the winners of some records to the table in one statement.
-fn show<'a>(shape: &Shape, due: impl Iterator<Item = &'a Due>, sql: &str) {
+/// Whether what is written to the table is what it has then: no rule and no trigger of the app's is in between.
+fn writes_as_told(shape: &Shape) -> bool {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: the relation is open while it is looked at. A partition has triggers of its own.
+    unsafe {
+        let table = pg_sys::table_open(shape.relation, lock);
+        let is_table = (*(*table).rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION;
+        let told = is_table && (*table).rd_rules.is_null() && !trigger::has_others_before(table);
+        pg_sys::table_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
+        told
+    }
+}
+
+/// Writes the winners of some records to the table in one statement; whether it took all of them.
+fn show<'a>(shape: &Shape, due: impl Iterator<Item = &'a Due>, sql: &str) -> bool {
     let winners: BTreeMap<String, RevisionId> =
         due.filter_map(|due| Some((due.id.clone(), due.shows.clone()?))).collect();
     if winners.is_empty() {
-        return;
+        return true;
     }
-    let rows = rows_of(shape, &winners);
-    expected::while_writing(shape.relation, winners, || role::as_caller(|| spi::run(sql, &[rows])));
+    let (rows, count) = (rows_of(shape, &winners), winners.len() as u64);
+    let write = || role::as_caller(|| spi::run(sql, &[rows]));
+    expected::while_writing(shape.relation, winners, write) == count
 }
 
 /// The table's rows as these revisions have them, as one array of the table's row type: the caller

@@ -2,7 +2,7 @@
 //! catalog is read and written as its owner, whoever calls.
 
 use pgrx::pg_sys;
-use revision::Record;
+use revision::{Attributes, Record};
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
@@ -61,18 +61,19 @@ pub fn forget(shape: &Shape, settled: &[&Sent]) {
                   and r.revision = s.revision::godwit.revision
                   and coalesce(r.record -> 'attributes', '{}') = s.body::jsonb";
     let revisions: Vec<String> = settled.iter().map(|sent| sent.revision().to_string()).collect();
-    let bodies: Vec<String> = settled.iter().map(|sent| body(&sent.record)).collect();
+    let bodies: Vec<String> =
+        settled.iter().map(|sent| body(&sent.arrival.revision.attributes)).collect();
     let args = [
         spi::oid(shape.relation),
-        spi::texts(settled.iter().map(|sent| sent.record.id.as_str())),
+        spi::texts(settled.iter().map(|sent| sent.id())),
         spi::texts(revisions.iter().map(String::as_str)),
         spi::texts(bodies.iter().map(String::as_str)),
     ];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }
 
-fn body(record: &Record) -> String {
-    let members = record.attributes.iter().map(|(name, value)| (name.clone(), value.to_wire()));
+fn body(attributes: &Attributes) -> String {
+    let members = attributes.iter().map(|(name, value)| (name.clone(), value.to_wire()));
     serde_json::Value::Object(members.collect()).to_string()
 }
 

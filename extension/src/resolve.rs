@@ -71,7 +71,7 @@ fn resolve(
     seen: Option<BTreeSet<RevisionId>>,
 ) -> Result<RevisionId, Error> {
     let ids = [id.to_owned()];
-    reconcile::lock(shape, &ids);
+    let locked = reconcile::lock(shape, &ids);
     let living = conflicts::living_revisions(shape, id);
     let Some(winner) = living.first().cloned() else {
         return Err(Error::NoRecord { id: put::short(id) });
@@ -121,7 +121,7 @@ fn resolve(
     let added: Vec<&Revision> = added.iter().collect();
     if !added.is_empty() {
         expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
-        reconcile::reconcile(shape, &ids, &added);
+        reconcile::reconcile(shape, &ids, &added, locked);
     }
     Ok(outcome)
 }

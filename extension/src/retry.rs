@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use crate::argument::without_nulls;
 use crate::error::{Error, OrReport};
+use crate::put;
 use crate::put_revisions::{self, Outcome, Sent};
 use crate::rejected::{self, Entry};
 use crate::role;
@@ -102,14 +103,14 @@ fn foreign_keys_to(shape: &Shape) -> Vec<ForeignKey> {
 
 /// What the accepted records have in the columns that a foreign key refers to, one JSON array each.
 fn parents(shape: &Shape, key: &ForeignKey, accepted: &[&Sent]) -> Vec<serde_json::Value> {
-    let value = |sent: &Sent, name: &String| match sent.record.attributes.get(name) {
+    let value = |sent: &Sent, name: &String| match sent.arrival.revision.attributes.get(name) {
         Some(value) => value.to_wire(),
-        None if shape.has_id_column() => Value::String(sent.record.id.clone()).to_wire(),
+        None if shape.has_id_column() => Value::String(sent.id().to_owned()).to_wire(),
         None => serde_json::Value::Null,
     };
     accepted
         .iter()
-        .filter(|sent| !sent.record.deleted)
+        .filter(|sent| !sent.arrival.revision.deleted)
         .map(|sent| key.referred.iter().map(|name| value(sent, name)).collect())
         .collect()
 }
@@ -119,7 +120,7 @@ fn try_again(shape: &Rc<Shape>, entries: Vec<Entry>) -> Vec<(Entry, Outcome)> {
     let mut known = Vec::new();
     let mut readable = Vec::new();
     for entry in entries {
-        match Sent::read(shape, entry.record.clone()) {
+        match put::read_record(shape, entry.record.clone()).and_then(Sent::read) {
             Ok(sent) => readable.push((entry, sent)),
             Err(error) => known.push((entry, Outcome::Rejected(error.message()))),
         }

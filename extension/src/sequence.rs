@@ -120,7 +120,8 @@ fn _author() -> String {
 
 pub fn author() -> String {
     let claimed = subject().unwrap_or_else(|error| {
-        Error::BadArgument(format!("the setting request.jwt.claims can't be read: {error}")).report()
+        Error::BadArgument(format!("the setting request.jwt.claims can't be read: {error}"))
+            .report()
     });
     if let Some(subject) = claimed {
         return subject;

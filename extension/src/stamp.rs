@@ -38,6 +38,10 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     if let Some(revision) = after.revision_at(shape.revision_number)
         && expected::is(shape.relation, &id, &revision)
     {
+        // SAFETY: Postgres hands a trigger its relation.
+        if unsafe { !trigger::has_others_before((*trigger).tg_relation) } {
+            return new;
+        }
         return as_the_revision_says(&shape, &id, &revision, &after, new);
     }
     let revision = if event == Event::Update {

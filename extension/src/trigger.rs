@@ -96,6 +96,27 @@ pub fn is_for_each_row(trigger: *mut pg_sys::TriggerData) -> bool {
     unsafe { (*trigger).tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 }
 }
 
+/// Whether an app's own trigger may change what is written to a table, or keep it out.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn has_others_before(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the caller vouches for the relation, whose descriptor has as many triggers as it says.
+    unsafe {
+        let triggers = (*relation).trigdesc;
+        if triggers.is_null() {
+            return false;
+        }
+        let count = (*triggers).numtriggers as usize;
+        std::slice::from_raw_parts((*triggers).triggers, count).iter().any(|trigger| {
+            let is_before_row = trigger.tgtype as u32 & BEFORE_ROW == BEFORE_ROW;
+            is_before_row && CStr::from_ptr(trigger.tgname) != c"~godwit_stamp"
+        })
+    }
+}
+
+const BEFORE_ROW: u32 = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE;
+
 /// What a trigger returns whose answer Postgres does not look at.
 pub fn nothing() -> pg_sys::HeapTuple {
     std::ptr::null_mut()

@@ -209,10 +209,7 @@ fn datums(shape: &Shape, new: &Revision) -> Vec<Option<pg_sys::Datum>> {
 }
 
 /// A revision's body, by the places of the table's columns, and what is kept beside it.
-fn bodies(
-    shape: &Shape,
-    new: &Revision,
-) -> (Vec<Option<pg_sys::Datum>>, Option<pg_sys::Datum>) {
+fn bodies(shape: &Shape, new: &Revision) -> (Vec<Option<pg_sys::Datum>>, Option<pg_sys::Datum>) {
     let mut extra = Extra::default();
     let mut datums = vec![None; shape.columns.len()];
     let parts = if new.deleted { Vec::new() } else { key_parts(shape, &new.id) };
