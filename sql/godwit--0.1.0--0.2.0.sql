@@ -8,6 +8,7 @@ drop event trigger godwit_after_drop;
 drop event trigger godwit_after_alter;
 drop function godwit._after_alter();
 drop function godwit._copy_privileges(regclass, regclass);
+drop function godwit._first_revision(text, text[], anyelement);
 drop function godwit._parent(oid, anyelement);
 drop function godwit._record(oid, anyelement);
 drop function godwit.records(regclass, text, integer);
@@ -183,8 +184,11 @@ create or replace function godwit._is_leaf(relation oid, id text, revision godwi
 create or replace function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 
-create or replace function godwit._first_revision(id text, names text[], body anyelement) returns godwit.revision
+create or replace function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
     language c stable strict as 'MODULE_PATHNAME', '_first_revision_wrapper';
+
+create or replace function godwit._fill(relation oid) returns boolean
+    language c volatile strict as 'MODULE_PATHNAME', '_fill_wrapper';
 
 create or replace function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
     language c immutable strict as 'MODULE_PATHNAME', '_tombstone_wrapper';
@@ -993,13 +997,16 @@ begin
     execute format('alter table %s add column _rev godwit.revision', relation);
     execute format(
         'alter table %s alter column _rev type godwit.revision
-             using godwit._first_revision(%s, %L::text[], row(%s)), alter column _rev set not null',
-        relation, replace(godwit._id_expression(relation, '@'), '@.', ''), names,
+             using godwit._first_revision(%s, %L::text, row(%s)), alter column _rev set not null',
+        relation, replace(godwit._id_expression(relation, '@'), '@.', ''), to_jsonb(names),
         ltrim(body, ', '));
-    execute format('insert into %s (_id, _rev%s) select %s, t._rev%s from %s t', twin, body,
-        godwit._id_expression(relation, 't'), replace(body, ', ', ', t.'), relation);
-    perform godwit._create_indexes(relation, twin);
     perform godwit._remember(relation, twin, metadata);
+    -- Indexes are built in a fraction of the time once the rows are there.
+    if not godwit._fill(relation) then
+        execute format('insert into %s (_id, _rev%s) select %s, t._rev%s from %s t', twin, body,
+            godwit._id_expression(relation, 't'), replace(body, ', ', ', t.'), relation);
+    end if;
+    perform godwit._create_indexes(relation, twin);
     execute format('alter table %s owner to %I', twin, pg_get_userbyid(owner));
     perform godwit._finish(relation, twin);
     return twin;
@@ -1040,7 +1047,6 @@ begin
              _stub boolean not null default false
              %s,
              _extra jsonb,
-             primary key (_id, _rev),
              constraint body_or_stub check (_stub or _seq is not null)
          )', twin_name, columns);
     return twin_name::regclass;
@@ -1052,6 +1058,7 @@ create or replace function godwit._create_indexes(relation regclass, twin regcla
     set search_path = pg_catalog, pg_temp
     as $$
 begin
+    execute format('alter table %s add primary key (_id, _rev)', twin);
     execute format('create index on %s (_seq)', twin);
     execute format('create index on %s (_id, _rev) where _extra is not null', twin);
     execute format('comment on table %s is %L', twin,

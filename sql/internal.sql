@@ -23,8 +23,10 @@ create function godwit._is_leaf(relation oid, id text, revision godwit.revision)
     language c stable strict as 'MODULE_PATHNAME', '_is_leaf_wrapper';
 create function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
-create function godwit._first_revision(id text, names text[], body anyelement) returns godwit.revision
+create function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
     language c stable strict as 'MODULE_PATHNAME', '_first_revision_wrapper';
+create function godwit._fill(relation oid) returns boolean
+    language c volatile strict as 'MODULE_PATHNAME', '_fill_wrapper';
 create function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
     language c immutable strict as 'MODULE_PATHNAME', '_tombstone_wrapper';
 create function godwit._parent(relation oid, shown anyelement) returns godwit.revision

@@ -1,13 +1,12 @@
 //! In charge of the small functions that the extension's own SQL calls for a row: its record id, its
-//! first revision, its tombstone, its parent, what it carries on.
+//! tombstone, its parent, what it carries on.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, JsonB};
 use revision::{Attributes, RevisionId, Value};
-use std::cell::Cell;
 
-use crate::argument::{Json, without_nulls};
+use crate::argument::Json;
 use crate::capture;
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
@@ -24,39 +23,6 @@ fn _record_id(key: AnyElement) -> String {
     let _settings = Settings::fixed();
     let values: Vec<Value> = members(&key).into_iter().map(|(_, value)| value).collect();
     row::id_of(values.iter())
-}
-
-/// The first revision of a row that was there before its table was tracked. `names` are the
-/// attributes' and stand beside the members of `body`.
-#[pg_extern(sql = false)]
-fn _first_revision(id: &str, names: Vec<Option<String>>, body: AnyElement) -> Vec<u8> {
-    let _settings = Settings::fixed();
-    if id.is_empty() || id.len() > revision::ID_BYTES_MAX {
-        let reason = format!("must have 1 to {} bytes", revision::ID_BYTES_MAX);
-        Error::BadId { id: crate::put::short(id), reason }.report()
-    }
-    let values = members(&body).into_iter().map(|(_, value)| value);
-    let attributes: Attributes = without_nulls(names).into_iter().zip(values).collect();
-    say_how_far();
-    RevisionId::of(id, None, false, &attributes).to_sortable()
-}
-
-thread_local! {
-    /// Rows hashed in this transaction, and which transaction that is.
-    static HASHED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
-}
-
-/// `godwit.track` hashes every row of a table in one statement: it says how far it is.
-fn say_how_far() {
-    const EACH: u64 = 250_000;
-    // SAFETY: reads the transaction's own state.
-    let transaction = unsafe { pg_sys::GetTopTransactionIdIfAny() };
-    let (of, rows) = HASHED.get();
-    let rows = if of == transaction.into_inner() { rows + 1 } else { 1 };
-    HASHED.set((transaction.into_inner(), rows));
-    if rows % EACH == 0 {
-        notice!("{rows} rows hashed");
-    }
 }
 
 /// The revision that deletes a record after `previous`.

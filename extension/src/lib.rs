@@ -44,6 +44,7 @@ mod changes;
 mod conflicts;
 mod erase;
 mod filter;
+mod first_revisions;
 mod left;
 mod put;
 mod put_many;

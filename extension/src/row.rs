@@ -75,9 +75,14 @@ impl Cells {
 
     /// The value of a table's own column, in a row of that table.
     pub fn value(&self, column: &Column) -> Value {
-        let at = column.number as usize - 1;
-        // SAFETY: the shape was read for this table, and is forgotten when it changes.
-        unsafe { column.codec.read(self.values[at], self.nulls[at]) }
+        // The shape was read for this table, and is forgotten when it changes.
+        self.value_at(column.number as usize - 1, &column.codec)
+    }
+
+    /// The value at a position counted from 0, whose type is the codec's.
+    pub fn value_at(&self, at: usize, codec: &Codec) -> Value {
+        // SAFETY: the caller has the codec from this row's descriptor.
+        unsafe { codec.read(self.values[at], self.nulls[at]) }
     }
 
     /// Whether another row of the table has the same bytes in a column. Where it hasn't, the values may
@@ -223,18 +228,30 @@ pub unsafe fn read_record(header: pg_sys::HeapTupleHeader) -> Vec<(String, Value
 /// # Safety
 /// As for `read_record`.
 pub unsafe fn record_cells(header: pg_sys::HeapTupleHeader) -> (Cells, pg_sys::TupleDesc) {
-    // SAFETY: a composite datum's header holds its type, typmod and length.
+    // SAFETY: the caller vouches for the header.
     unsafe {
-        let fields = (*header).t_choice.t_datum;
-        let desc = pg_sys::lookup_rowtype_tupdesc_copy(fields.datum_typeid, fields.datum_typmod);
-        let mut tuple = pg_sys::HeapTupleData {
-            t_len: (fields.datum_len_ as u32) >> 2,
-            t_self: Default::default(),
-            t_tableOid: pg_sys::InvalidOid,
-            t_data: header,
-        };
+        let ((type_oid, type_mod), mut tuple) = tuple_of(header);
+        let desc = pg_sys::lookup_rowtype_tupdesc_copy(type_oid, type_mod);
         (Cells::of(&mut tuple, desc), desc)
     }
+}
+
+/// The type and modifier that a composite datum names, and its tuple.
+///
+/// # Safety
+/// As for `read_record`.
+pub unsafe fn tuple_of(
+    header: pg_sys::HeapTupleHeader,
+) -> ((pg_sys::Oid, i32), pg_sys::HeapTupleData) {
+    // SAFETY: a composite datum's header holds its type, typmod and length.
+    let fields = unsafe { (*header).t_choice.t_datum };
+    let tuple = pg_sys::HeapTupleData {
+        t_len: (fields.datum_len_ as u32) >> 2,
+        t_self: Default::default(),
+        t_tableOid: pg_sys::InvalidOid,
+        t_data: header,
+    };
+    ((fields.datum_typeid, fields.datum_typmod), tuple)
 }
 
 /// The header of a composite argument that is a row of this relation. Anybody can call the

@@ -240,7 +240,8 @@ impl Shape {
                     quote(&row.need::<String>(5))
                 ),
                 twin_relation: row.need(6),
-                twin_index: row.need(7),
+                // None while the twin is being made.
+                twin_index: row.get(7).unwrap_or(pg_sys::InvalidOid),
                 extras_index: row.get(14),
                 revision_number: row.need(8),
                 revision_place: 0,

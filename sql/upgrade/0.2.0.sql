@@ -6,6 +6,7 @@ drop event trigger godwit_after_drop;
 drop event trigger godwit_after_alter;
 drop function godwit._after_alter();
 drop function godwit._copy_privileges(regclass, regclass);
+drop function godwit._first_revision(text, text[], anyelement);
 drop function godwit._parent(oid, anyelement);
 drop function godwit._record(oid, anyelement);
 drop function godwit.records(regclass, text, integer);

@@ -6,7 +6,7 @@ select godwit.put('people', '{"id": "1", "attributes": {"name": {"string": "Amin
 select * from people;
 -- The same as plain SQL makes, and as the revision crate makes elsewhere.
 insert into people (id, name) values (2, 'Amina');
-select (select _rev from people where id = 2) = godwit._first_revision('2', '{age,email,id,joined,name}', row(null::int, null::text, 2, '2024-01-01'::date, 'Amina'::text)) as same;
+select (select _rev from people where id = 2) = godwit._first_revision('2', '["age","email","id","joined","name"]', row(null::int, null::text, 2, '2024-01-01'::date, 'Amina'::text)) as same;
 -- An edit names its revision; what it leaves out stays, what it names as null goes.
 select godwit.put('people', jsonb_build_object('id', '1', 'revision', :'r1', 'attributes', '{"age": {"int": "30"}, "joined": {"date": "2024-05-01"}}'::jsonb)) ->> 'revision' as r2 \gset
 select id, name, age, joined, shout from people where id = 1;
