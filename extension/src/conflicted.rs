@@ -83,10 +83,10 @@ pub fn has_any(shape: &Shape) -> bool {
 }
 
 /// Whether a record is listed.
-pub fn is_listed(relation: pg_sys::Oid, id: &str) -> bool {
+pub fn is_listed(shape: &Shape, id: &str) -> bool {
     let sql = "select 1 from godwit.conflicted where relation = $1 and record_id = $2";
-    let args = [spi::oid(relation), spi::text(id)];
-    role::as_owner(catalog_owner(), || spi::run(sql, &args)) > 0
+    let args = [spi::oid(shape.relation), spi::text(id)];
+    has_any(shape) && role::as_owner(catalog_owner(), || spi::run(sql, &args)) > 0
 }
 
 fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {

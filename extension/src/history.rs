@@ -146,6 +146,17 @@ unsafe fn key(
     }
 }
 
+/// Whether a revision is a leaf.
+pub fn is_leaf(shape: &Shape, id: &str, revision: &RevisionId) -> bool {
+    let sql = format!(
+        "select 1 from {twin} h where h._id = $1 and h._rev = $2 and {is_leaf}",
+        twin = shape.twin,
+        is_leaf = twin::is_leaf(shape, "h"),
+    );
+    let args = [spi::text(id), twin::revision_arg(shape, Some(revision))];
+    role::as_owner(shape.owner, || spi::run(&sql, &args)) > 0
+}
+
 /// The leaves of a record, highest first, each with whether it deletes.
 pub fn leaves(shape: &Shape, id: &str) -> Vec<(RevisionId, bool)> {
     let sql = format!(

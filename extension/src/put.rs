@@ -7,6 +7,7 @@ use revision::{Attributes, Record, RevisionId, Value};
 
 use crate::about;
 use crate::argument::{self, Json};
+use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
@@ -127,11 +128,11 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     twin::check_id(shape, &id);
     let ids = [id.clone()];
     let locked = reconcile::lock(shape, &ids);
-    let leaves = history::leaves(shape, &id);
-    if let Some(known) = sent_before(shape, &record, &leaves) {
+    let before = Standing::of(shape, &id, &locked);
+    if let Some(known) = sent_before(shape, &record, &before) {
         return Put { revision: known, deleted: false, is_new: false };
     }
-    let previous = previous(&record, &leaves, mode).or_report();
+    let previous = previous(&record, &before, mode).or_report();
     // What the put leaves out is taken from there.
     if let Some(edited) = &previous
         && !role::as_caller(|| policy::may_edit(shape, &id, edited))
@@ -149,9 +150,11 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     if let Some(same) = changes_nothing(shape, &new) {
         return Put { revision: same, deleted: record.deleted, is_new: false };
     }
-    let still_leaf = new.previous.as_ref().is_none_or(|p| leaves.iter().any(|(leaf, _)| leaf == p));
-    let winner = history::winner(&leaves).map(|(revision, _)| revision.clone());
-    if let (false, Some(edited)) = (still_leaf, &new.previous) {
+    if let Some(edited) = &new.previous
+        && !before.living.contains(edited)
+        && !history::is_leaf(shape, &new.id, edited)
+    {
+        let winner = before.winner.as_ref().map(|(revision, _)| revision.clone());
         refuse_edited(shape, &new.id, edited, winner, mode).or_report();
     }
     if !role::as_caller(|| policy::may_write(shape, &new)) {
@@ -160,21 +163,45 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     expected::while_capturing(shape.twin_relation, || twin::insert(shape, &[&new]));
     reconcile::reconcile(shape, &ids, &[&new], locked);
     if mode == OnConflict::Fail {
-        refuse_newcomers(shape, &new, &leaves, record.revision);
+        refuse_newcomers(shape, &new, &before, record.revision);
     }
     Put { revision: new.revision, deleted: new.deleted, is_new: true }
 }
 
+/// Where a record stands: its winner, with whether it deletes, and its living leaves.
+struct Standing {
+    winner: Option<(RevisionId, bool)>,
+    living: Vec<RevisionId>,
+}
+
+impl Standing {
+    /// `locked` is what the table shows of the record. All leaves are looked for only where there may be conflicts: a
+    /// record may have a hundred thousand revisions.
+    fn of(shape: &Shape, id: &str, locked: &reconcile::Shown) -> Standing {
+        let winner = match locked.first() {
+            Some((_, shown)) => Some((shown.clone(), false)),
+            None => history::highest(shape, id),
+        };
+        let living = match &winner {
+            _ if conflicted::is_listed(shape, id) => living(shape, id),
+            Some((revision, false)) => vec![revision.clone()],
+            _ => Vec::new(),
+        };
+        Standing { winner, living }
+    }
+}
+
+fn living(shape: &Shape, id: &str) -> Vec<RevisionId> {
+    let leaves = history::leaves(shape, id).into_iter();
+    leaves.filter(|(_, deleted)| !deleted).map(|(revision, _)| revision).collect()
+}
+
 /// A new record that is sent again, the first answer having been lost, is that record and no conflict.
-fn sent_before(
-    shape: &Shape,
-    record: &Record,
-    leaves: &[(RevisionId, bool)],
-) -> Option<RevisionId> {
+fn sent_before(shape: &Shape, record: &Record, standing: &Standing) -> Option<RevisionId> {
     if record.revision.is_some() || record.deleted {
         return None;
     }
-    let (winner, is_deleted) = history::winner(leaves)?;
+    let (winner, is_deleted) = standing.winner.as_ref()?;
     if *is_deleted {
         return None;
     }
@@ -190,13 +217,13 @@ fn sent_before(
 /// The revision that this put is made from.
 fn previous(
     record: &Record,
-    leaves: &[(RevisionId, bool)],
+    standing: &Standing,
     mode: OnConflict,
 ) -> Result<Option<RevisionId>, Error> {
     if let Some(edited) = &record.revision {
         return Ok(Some(edited.clone()));
     }
-    match history::winner(leaves) {
+    match &standing.winner {
         None if record.deleted => Err(Error::NoRecord { id: record.id.clone() }),
         None => Ok(None),
         Some((_, true)) if record.deleted => Err(Error::NoRecord { id: record.id.clone() }),
@@ -248,18 +275,15 @@ pub fn body(shape: &Shape, id: &str, revision: &RevisionId) -> Option<Attributes
 
 /// Two puts of a new record at the same time have no row to wait at; the second to write the table
 /// finds the first one's leaf there now, and is told so as if it had come later.
-fn refuse_newcomers(
-    shape: &Shape,
-    new: &Revision,
-    before: &[(RevisionId, bool)],
-    edited: Option<RevisionId>,
-) {
-    let after = history::leaves(shape, &new.id);
-    let newcomer = after.iter().find(|leaf| {
-        !leaf.1 && leaf.0 != new.revision && !before.iter().any(|(old, _)| *old == leaf.0)
-    });
-    if let Some((winner, _)) = newcomer {
-        Error::Conflict { id: new.id.clone(), edited, winner: winner.clone() }.report()
+fn refuse_newcomers(shape: &Shape, new: &Revision, before: &Standing, edited: Option<RevisionId>) {
+    if !conflicted::is_listed(shape, &new.id) {
+        return;
+    }
+    let after = living(shape, &new.id);
+    let newcomer =
+        after.into_iter().find(|leaf| *leaf != new.revision && !before.living.contains(leaf));
+    if let Some(winner) = newcomer {
+        Error::Conflict { id: new.id.clone(), edited, winner }.report()
     }
 }
 

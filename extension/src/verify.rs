@@ -97,5 +97,6 @@ fn _is_hashed(relation: pg_sys::Oid, revision: AnyElement) -> bool {
 #[pg_extern(sql = false)]
 fn _is_listed(relation: pg_sys::Oid, id: &str) -> bool {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    conflicted::is_listed(relation, id)
+    let shape = Shape::of(relation).or_report();
+    conflicted::is_listed(&shape, id)
 }
