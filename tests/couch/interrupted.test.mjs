@@ -4,11 +4,10 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import PouchDB from "pouchdb";
-import { assertAlike, inMemory, onDisk, remote } from "./pouch.mjs";
+import { assertAlike, inMemory, onDisk, remote, untilInfo } from "./pouch.mjs";
 import { Proxy } from "./proxy.mjs";
 import { Random } from "./random.mjs";
-import { Site } from "./site.mjs";
+import { Site, until } from "./site.mjs";
 
 const DOCUMENTS = 3000;
 const KILLS = 5;
@@ -18,26 +17,16 @@ const ATTEMPTS_MAX = 200;
 const shell = promisify(execFile);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/// PouchDB asks how many changes there are and leaves it to nobody when that question fails, which ends the process.
-/// So that one is asked until it is answered; whatever carries documents breaks off as it would for anybody.
-async function stubborn(url, options) {
-  for (;;) {
-    const asked = PouchDB.fetch(url, options);
-    const isInfo = new URL(url).pathname.endsWith("/cases/");
-    const answer = isInfo ? await asked.catch(() => undefined) : await asked;
-    if (answer && !(isInfo && answer.status >= 500)) return answer;
-    await pause(20);
-  }
-}
+const known = (site) => remote(site, "cases", { skip_setup: true });
 
-const known = (site) => remote(site, "cases", { skip_setup: true, fetch: stubborn });
-
-/// Until it has gone through once; how often it broke off.
-async function insist(replicate) {
+/// Until it has gone through once; how often it broke off. What broke off is cancelled before the next begins, for PouchDB 9
+/// itself goes on with it when it was a page of changes that failed, and skips others (docs/couchdb.md).
+async function insist(replicate, pauseMs = 20) {
   for (let broken = 0; broken < ATTEMPTS_MAX; broken++) {
-    const done = await replicate().catch(() => undefined);
+    const replication = replicate();
+    const done = await replication.catch(() => replication.cancel());
     if (done?.ok && done.errors.length === 0) return broken;
-    await pause(20);
+    await pause(pauseMs);
   }
   throw new Error(`it still doesn't go through after ${ATTEMPTS_MAX} attempts`);
 }
@@ -107,9 +96,8 @@ test("a pull goes on after kill -9 of the gateway", async (t) => {
   await assertAlike(laptop, phone);
 });
 
-// With GODWIT_COUCH_SEED=252210413 every other run leaves a batch of records out on the laptop while PouchDB's checkpoint
-// goes on; the table has all of them. Whose mistake it is isn't known yet (docs/couchdb.md), so it is told and not hidden.
-test("a network that cuts connections in their middle slows replication down and does no more", { todo: "a pull may skip a batch" }, async (t) => {
+// Without the cancelling in `insist` GODWIT_COUCH_SEED=252210413 loses records on the laptop in every other run.
+test("a network that cuts connections in their middle slows replication down and does no more", async (t) => {
   const random = Random.seeded(t);
   const site = await Site.open(t);
   const proxy = await Proxy.open(t, site.address, () => 2_000 + random.below(100_000));
@@ -120,6 +108,73 @@ test("a network that cuts connections in their middle slows replication down and
   assert.ok(proxy.cuts > 5, `it was no test: only ${proxy.cuts} connections were cut`);
   await assertWhole(site, phone);
   await assertAlike(laptop, phone);
+});
+
+/// The moment at which PouchDB 9 would skip records: the third page of changes fails while the documents of the first are on
+/// their way and the second waits.
+function cutAtThirdPage(site) {
+  const seen = { pages: 0, cuts: 0 };
+  const isCut = new Promise((resolve) => (seen.cut = resolve));
+  const cutOnce = async (url, options) => {
+    const question = new URL(url).pathname.split("/").at(-1);
+    if (question === "_bulk_get") await isCut;
+    if (question === "_changes" && ++seen.pages === 3) {
+      seen.cuts += 1;
+      seen.cut();
+      throw new TypeError("the connection was cut");
+    }
+    return untilInfo(url, options);
+  };
+  return { seen, there: remote(site, "cases", { skip_setup: true, fetch: cutOnce }) };
+}
+
+const PAGE = { batch_size: 10 };
+const fifty = "insert into cases (id) select 'd' || n from generate_series(1, 50) n";
+
+test("a pull that is cancelled when a page of changes was cut skips nothing when it begins again", async (t) => {
+  const site = await Site.open(t);
+  await site.sql(fifty);
+  const { seen, there } = cutAtThirdPage(site);
+  const phone = inMemory(t);
+  // As long as what isn't cancelled would need to get to its end.
+  assert.equal(await insist(() => phone.replicate.from(there, PAGE), 1_000), 1);
+  assert.equal(seen.cuts, 1);
+  await assertAlike(remote(site), phone);
+});
+
+// Once this fails PouchDB is mended, and docs/couchdb.md need not warn of it.
+test("PouchDB by itself skips a page then, as docs/couchdb.md says, and gets it without a checkpoint", async (t) => {
+  const site = await Site.open(t);
+  await site.sql(fifty);
+  const { there } = cutAtThirdPage(site);
+  const phone = inMemory(t);
+  await assert.rejects(phone.replicate.from(there, PAGE), /the connection was cut/);
+  await until("what has failed goes on without a page", async () => (await phone.info()).doc_count === 40);
+  assert.equal((await phone.replicate.from(there, PAGE)).docs_read, 0, "its checkpoint is behind that page");
+  await phone.replicate.from(there, { ...PAGE, checkpoint: false });
+  await assertAlike(remote(site), phone);
+});
+
+test("a live client that begins again after an error, as docs/couchdb.md says, skips nothing", async (t) => {
+  const site = await Site.open(t);
+  await site.sql(fifty);
+  const { seen, there } = cutAtThirdPage(site);
+  const phone = inMemory(t);
+  let syncing, again;
+  const keepInStep = () => {
+    syncing = phone.sync(there, { live: true, ...PAGE });
+    syncing.on("error", () => (again = setTimeout(keepInStep, 100)));
+  };
+  keepInStep();
+  try {
+    await site.sql("insert into cases (id) values ('last')");
+    await until("the last record", () => phone.get("last").catch(() => false));
+    assert.equal(seen.cuts, 1);
+    await assertAlike(remote(site), phone);
+  } finally {
+    syncing.cancel();
+    clearTimeout(again);
+  }
 });
 
 test("replication both ways goes on after Postgres was restarted under it", async (t) => {

@@ -30,7 +30,21 @@ export async function onDisk(t) {
 
 /// The table itself, as a client of the protocol sees it. `table` is as it stands in a URL.
 export function remote(site, table = "cases", options = {}) {
-  return new PouchDB(`${site.url}/${table}`, options);
+  return new PouchDB(`${site.url}/${table}`, { fetch: untilInfo, ...options });
+}
+
+/// PouchDB asks how many changes there are, and leaves it to nobody when that question fails, which ends the process. That may
+/// be when a gateway is killed, and so at any test's end too. So that one is asked until it is answered; all else breaks off
+/// as it would for anybody.
+export async function untilInfo(url, options = {}) {
+  const isInfo = (options.method ?? "GET") === "GET" && /^\/couch\/[^/]+\/$/.test(new URL(url).pathname);
+  if (!isInfo) return PouchDB.fetch(url, options);
+  for (;;) {
+    const answer = await PouchDB.fetch(url, options).catch(() => undefined);
+    if (answer && answer.status < 500) return answer;
+    // It holds up no process whose tests are over.
+    await new Promise((resolve) => setTimeout(resolve, 20).unref());
+  }
 }
 
 /// Replicates, and nothing may have been refused on the way.
