@@ -41,14 +41,8 @@ parsers: ## fuzz what reads outside input (SECONDS=600 for longer)
 torture: ## the change stream under kill -9 and promotion (SECONDS=3600 for an hour)
 	@scripts/test.sh install && scripts/torture.sh $(or $(SECONDS),60)
 
-bench: ## ratios of tracked to untracked tables, in one run
-	@bench/run.sh
-
-bench-gateway: ## listeners, latency and throughput of the gateway, beside Postgres's own
-	@bench/gateway.sh
-
-bench-couch: ## documents a second that PouchDB pushes and pulls, beside express-pouchdb
-	@bench/couch.sh
+bench: ## what Godwit costs against what else there is, half an hour (OPTIONS="--only bulk", "--quick", …)
+	@bench/run.sh $(OPTIONS)
 
 setup: ## install what is missing on Debian or Ubuntu
 	@scripts/setup.sh test
@@ -59,4 +53,4 @@ install: ## build the extension and the gateway, install the extension
 clean: ## remove what was built and the private clusters
 	@rm -rf target
 
-.PHONY: help run demo test check regress isolation ops e2e couch apps parsers torture bench bench-gateway bench-couch setup install clean
+.PHONY: help run demo test check regress isolation ops e2e couch apps parsers torture bench setup install clean
