@@ -10,6 +10,7 @@ drop function godwit._after_alter();
 drop function godwit._copy_privileges(regclass, regclass);
 drop function godwit._first_revision(text, text[], anyelement);
 drop function godwit._parent(oid, anyelement);
+drop function godwit._put_revisions(oid, jsonb);
 drop function godwit._record(oid, anyelement);
 drop function godwit.records(regclass, text, integer);
 drop function godwit._records(oid, text, integer);
@@ -210,7 +211,7 @@ create or replace function godwit._put_many(relation oid, records jsonb, on_conf
     returns table (ord integer, id text, revision text, status text, reason text, winner text)
     language c volatile strict as 'MODULE_PATHNAME', '_put_many_wrapper';
 
-create or replace function godwit._put_revisions(relation oid, records jsonb)
+create or replace function godwit._put_revisions(relation oid, records text)
     returns table (ord integer, id text, revision text, status text, reason text)
     language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_wrapper';
 
@@ -1599,7 +1600,7 @@ create or replace function godwit.put_revisions(
     language sql
     volatile
     security invoker
-    as $$ select * from godwit._put_revisions(relation, records) $$;
+    as $$ select * from godwit._put_revisions(relation, records::pg_catalog.text) $$;
 
 comment on function godwit.put_revisions is
     'Replication: revisions with their ancestry, in any order, once or often; one result for each.';

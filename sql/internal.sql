@@ -42,7 +42,8 @@ create function godwit._put(relation oid, record jsonb, on_conflict text) return
 create function godwit._put_many(relation oid, records jsonb, on_conflict text)
     returns table (ord integer, id text, revision text, status text, reason text, winner text)
     language c volatile strict as 'MODULE_PATHNAME', '_put_many_wrapper';
-create function godwit._put_revisions(relation oid, records jsonb)
+-- As text: who has it as such needs no jsonb in between.
+create function godwit._put_revisions(relation oid, records text)
     returns table (ord integer, id text, revision text, status text, reason text)
     language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_wrapper';
 create function godwit._get(

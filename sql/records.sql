@@ -31,7 +31,7 @@ create function godwit.put_revisions(
     language sql
     volatile
     security invoker
-    as $$ select * from godwit._put_revisions(relation, records) $$;
+    as $$ select * from godwit._put_revisions(relation, records::pg_catalog.text) $$;
 comment on function godwit.put_revisions is
     'Replication: revisions with their ancestry, in any order, once or often; one result for each.';
 

@@ -7,7 +7,6 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
-use serde_json::value::RawValue;
 use std::ffi::CStr;
 
 use crate::error::{Error, OrReport};
@@ -27,11 +26,6 @@ pub fn without_nulls<T>(array: Vec<Option<T>>) -> Vec<T> {
 pub struct Json(String);
 
 impl Json {
-    /// The items of an array, each still as text; `None` where it is something else.
-    pub fn items(&self) -> Option<Vec<&RawValue>> {
-        serde_json::from_str(&self.0).ok()
-    }
-
     pub fn read(&self) -> Result<serde_json::Value, Error> {
         parse(&self.0)
     }

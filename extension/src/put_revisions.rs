@@ -8,8 +8,8 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Record, RevisionId};
+use serde_json::value::RawValue;
 
-use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::graft::{self, Arrival, Grafted};
 use crate::left;
@@ -125,7 +125,7 @@ type Answer = (i32, Option<String>, Option<String>, String, Option<String>);
 #[pg_extern(sql = false)]
 fn _put_revisions(
     relation: pg_sys::Oid,
-    records: Json,
+    records: &str,
 ) -> TableIterator<
     'static,
     (
@@ -139,7 +139,8 @@ fn _put_revisions(
     let _entered = role::enter();
     let shape = Shape::of(relation).or_report();
     require_rights(&shape).or_report();
-    let Some(items) = records.items() else {
+    // Each still as text: one that can't be read says nothing of the others.
+    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(records) else {
         Error::BadArgument("the revisions are a JSON array of records".into()).report()
     };
     let _settings = shape.settings();

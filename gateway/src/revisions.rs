@@ -46,7 +46,7 @@ pub async fn put(
 ) -> Result<Response, Error> {
     let batch: Batch = body::json(&headers, body, gateway.config.body_bytes_max).await?;
     let sql = "select ord::int8, id, revision, status, reason, null::text
-                 from godwit.put_revisions(godwit.find_table($1), $2::jsonb)
+                 from godwit._put_revisions(godwit.find_table($1), $2::text)
                 where $3::text is null";
     put_each(&gateway, &caller, &table, &batch.revisions, sql, None).await
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 use crate::id::RevisionId;
+use crate::read;
 use crate::value::Attributes;
-use crate::wire;
 
 /// An index entry of Postgres fails above 2,704 bytes; this leaves room for the revision beside it.
 pub const ID_BYTES_MAX: usize = 1024;
@@ -24,7 +24,7 @@ pub struct Record {
     pub revision: Option<RevisionId>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    #[serde(default, deserialize_with = "wire::attributes")]
+    #[serde(default, deserialize_with = "read::attributes")]
     pub attributes: Attributes,
     /// Its ancestry, itself first.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -75,7 +75,7 @@ fn read(json: &serde_json::Value, depth: usize) -> Result<Value, ValueError> {
     }
 }
 
-fn wrong_member(kind: &str) -> ValueError {
+pub(crate) fn wrong_member(kind: &str) -> ValueError {
     match KINDS.iter().find(|(name, _)| *name == kind) {
         Some((kind, takes)) => ValueError::Takes { kind, takes },
         None => ValueError::Kind(kind.chars().take(80).collect()),
@@ -83,7 +83,7 @@ fn wrong_member(kind: &str) -> ValueError {
 }
 
 /// Each kind and what its member is.
-const KINDS: [(&str, &str); 11] = [
+pub(crate) const KINDS: [(&str, &str); 11] = [
     ("null", "true"),
     ("bool", "a string"),
     ("int", "a string"),
@@ -98,7 +98,7 @@ const KINDS: [(&str, &str); 11] = [
 ];
 
 /// A scalar from its wire string, which must be the one that the value is written as.
-fn scalar(kind: &str, text: &str) -> Result<Value, ValueError> {
+pub(crate) fn scalar(kind: &str, text: &str) -> Result<Value, ValueError> {
     let owned = || text.to_owned();
     let value = match kind {
         "bool" => text.parse().ok().map(Value::Bool),
@@ -143,66 +143,21 @@ impl Serialize for Value {
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Strict { brackets: 0, most: BRACKETS_MAX }.deserialize(deserializer)?;
-        Value::from_wire(&json).map_err(D::Error::custom)
-    }
-}
-
-/// Attributes by name, for serde's `deserialize_with`; a name that comes twice is refused, as in
-/// every object on the wire.
-pub fn attributes<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, Value>, D::Error> {
-    let json = Strict { brackets: 0, most: BRACKETS_MAX }.deserialize(deserializer)?;
-    let serde_json::Value::Object(members) = json else {
-        return Err(D::Error::custom("attributes is a JSON object"));
-    };
-    let mut out = BTreeMap::new();
-    for (name, value) in members {
-        let value = check_text(&name)
-            .and_then(|()| Value::from_wire(&value))
-            .map_err(|error| D::Error::custom(format!("attribute {name:?}: {error}")))?;
-        out.insert(name, value);
-    }
-    Ok(out)
-}
-
 /// JSON whose objects hold values in wire form, at whatever depth: a record, a list of records. Unlike
 /// `serde_json::Value`'s own reader this one takes an attribute named `$serde_json::private::Number` for what it is.
 pub fn parse(text: &str) -> Result<serde_json::Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let json = Strict { brackets: 0, most: usize::MAX }.deserialize(&mut deserializer)?;
+    let json = Strict.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(json)
 }
 
-/// More brackets than a value may have: two for each level, and a level more, so that the error for
-/// that one can name its attribute.
-const BRACKETS_MAX: usize = 2 * DEPTH_MAX + 2;
-
 /// The one member of what serde_json, when it keeps every digit, hands out for a number.
-const NUMBER: &str = "$serde_json::private::Number";
+pub(crate) const NUMBER: &str = "$serde_json::private::Number";
 
 /// Reads JSON in which no object has a member twice; parsers differ in which of the two they keep.
 #[derive(Clone, Copy)]
-struct Strict {
-    brackets: usize,
-    most: usize,
-}
-
-impl Strict {
-    /// For what is inside one more bracket.
-    fn inside<E: serde::de::Error>(self) -> Result<Strict, E> {
-        let brackets = self.brackets + 1;
-        if brackets > self.most {
-            Err(E::custom(ValueError::Depth))
-        } else {
-            Ok(Strict { brackets, ..self })
-        }
-    }
-}
+struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {
     type Value = serde_json::Value;
@@ -248,19 +203,17 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let inside = self.inside()?;
         let mut out = Vec::new();
-        while let Some(item) = items.next_element_seed(inside)? {
+        while let Some(item) = items.next_element_seed(self)? {
             out.push(item);
         }
         Ok(out.into())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let inside = self.inside()?;
         let mut out = serde_json::Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let value = members.next_value_seed(inside)?;
+            let value = members.next_value_seed(self)?;
             // A value on the wire is never a bare string, so this can only be a number. It is no
             // value either; whoever looks for one says so.
             if let (NUMBER, serde_json::Value::String(digits)) = (name.as_str(), &value) {
