@@ -321,11 +321,10 @@ create or replace function godwit._discard_rejected(relation oid, numbers bigint
 create or replace function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
 
-create or replace function godwit._changes(since bigint, relations oid[], max integer, include text, style text, ids text[],
-                                filter jsonb)
-    returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                   winner text, record text, next bigint, leaves text, has_left boolean)
-    language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
+create or replace function godwit._changes_on_wire(since bigint, tables text[], max integer, include text, style text, ids text[],
+                                        filter jsonb)
+    returns table (seq bigint, change text)
+    language c volatile as 'MODULE_PATHNAME', 'godwit_changes_on_wire';
 
 create or replace function godwit._last_change(relation oid) returns bigint
     language c volatile strict as 'MODULE_PATHNAME', '_last_change_wrapper';
@@ -1757,22 +1756,6 @@ begin
 end
 $$;
 
-create or replace function godwit._changes_as_text(
-    since bigint,
-    tables text[],
-    max integer,
-    include text,
-    style text,
-    ids text[],
-    filter jsonb
-) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                 winner text, record text, next bigint, leaves text, has_left boolean)
-    language sql
-    volatile
-    security invoker
-    set search_path = pg_catalog, pg_temp
-    as $$ select * from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) $$;
-
 create or replace function godwit.changes(
     since bigint default 0,
     tables text[] default null,
@@ -1783,16 +1766,10 @@ create or replace function godwit.changes(
     filter jsonb default null
 ) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
                  winner text, record jsonb, next bigint, leaves jsonb, has_left boolean)
-    language sql
+    language c
     volatile
     security invoker
-    set search_path = pg_catalog, pg_temp
-    as $$
-    select c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record::jsonb, c.next, c.leaves::jsonb,
-           c.has_left
-      from godwit._changes(since, godwit._readable(tables), max, include, style, ids, filter) c
-     where c.seq is not null
-$$;
+    as 'MODULE_PATHNAME', 'godwit_changes';
 
 comment on function godwit.changes is
     'Changes above a sequence, in order; ask again from "next". Never skips a committed change.';

@@ -121,11 +121,10 @@ create function godwit._discard_rejected(relation oid, numbers bigint[]) returns
     language c volatile strict as 'MODULE_PATHNAME', '_discard_rejected_wrapper';
 create function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
-create function godwit._changes(since bigint, relations oid[], max integer, include text, style text, ids text[],
-                                filter jsonb)
-    returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
-                   winner text, record text, next bigint, leaves text, has_left boolean)
-    language c volatile as 'MODULE_PATHNAME', '_changes_wrapper';
+create function godwit._changes_on_wire(since bigint, tables text[], max integer, include text, style text, ids text[],
+                                        filter jsonb)
+    returns table (seq bigint, change text)
+    language c volatile as 'MODULE_PATHNAME', 'godwit_changes_on_wire';
 create function godwit._last_change(relation oid) returns bigint
     language c volatile strict as 'MODULE_PATHNAME', '_last_change_wrapper';
 create function godwit._uuid_v7() returns uuid

@@ -1,10 +1,13 @@
 //! In charge of `godwit.changes`: the change stream's reader (DESIGN.md section 5).
 
+use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::rc::Rc;
 
+use crate::answer::{Answer, Rows, Shown, Store, Wire};
 use crate::argument::{Json, need, without_nulls};
+use crate::body::Body;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::left;
@@ -15,6 +18,7 @@ use crate::sequence;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi::{self, Arg};
+use crate::stream;
 use crate::twin;
 
 /// Most changes that one call returns; a body may be large, and the answer is made in memory.
@@ -24,7 +28,7 @@ const IDS_MAX: usize = 10_000;
 
 /// What of a record comes with its change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Include {
+pub enum Include {
     Nothing,
     /// The revision that has arrived, with its ancestry: what another peer takes.
     Revision,
@@ -35,13 +39,13 @@ enum Include {
 }
 
 /// What a reader asks for beside where it is.
-struct Ask {
-    include: Include,
+pub struct Ask {
+    pub include: Include,
     /// Each record once, at its latest change, with all its leaves.
-    leaves: bool,
-    ids: Option<Vec<String>>,
-    filter: Option<Filter>,
-    max: i64,
+    pub leaves: bool,
+    pub ids: Option<Vec<String>>,
+    pub filter: Option<Filter>,
+    pub max: i64,
 }
 
 struct Change {
@@ -51,40 +55,51 @@ struct Change {
     revision: Option<String>,
     deleted: bool,
     winner: Option<String>,
-    record: Option<String>,
+    record: Option<Vec<u8>>,
     leaves: Option<String>,
     has_left: bool,
 }
 
-/// A row for each change; where there is none, one row that says nothing but where to ask from next.
+/// A function of SQL that answers so. pgrx's own wrapper would hand out each row as a tuple of Rust values.
+macro_rules! entry {
+    ($symbol:ident, $info:ident, $answer:ty) => {
+        #[pgrx::pg_guard]
+        #[unsafe(no_mangle)]
+        unsafe extern "C-unwind" fn $symbol(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: Postgres hands every function its call information.
+            unsafe { answer::<$answer>(call) };
+            pg_sys::Datum::from(0)
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
+            const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &V1
+        }
+    };
+}
+
+entry!(godwit_changes, pg_finfo_godwit_changes, Rows);
+entry!(godwit_changes_on_wire, pg_finfo_godwit_changes_on_wire, Wire);
+
+/// Hands out a page: its changes, and where to ask from next.
 ///
 /// A reader that is shown nothing may go on from there and from nowhere else: horizons are taken one after the
 /// other, and a later one may be lower (`sequence.rs`), so an empty page says nothing about another's reach.
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)]
-fn _changes(
-    since: Option<i64>,
-    relations: Option<Vec<Option<pg_sys::Oid>>>,
-    max: Option<i32>,
-    include: Option<&str>,
-    style: Option<&str>,
-    ids: Option<Vec<Option<String>>>,
-    filter: Option<Json>,
-) -> TableIterator<
-    'static,
-    (
-        name!(seq, Option<i64>),
-        name!(table_name, Option<String>),
-        name!(id, Option<String>),
-        name!(revision, Option<String>),
-        name!(deleted, Option<bool>),
-        name!(winner, Option<String>),
-        name!(record, Option<String>),
-        name!(next, i64),
-        name!(leaves, Option<String>),
-        name!(has_left, Option<bool>),
-    ),
-> {
+unsafe fn answer<A: Answer>(call: pg_sys::FunctionCallInfo) {
+    // SAFETY: Postgres calls it as the SQL declares it.
+    let (mut answer, since, names, max, include, style, ids, filter) = unsafe {
+        (
+            A::begin(Store::of(call)),
+            pg_getarg::<i64>(call, 0),
+            pg_getarg::<Vec<Option<String>>>(call, 1),
+            pg_getarg::<i32>(call, 2),
+            pg_getarg::<String>(call, 3),
+            pg_getarg::<String>(call, 4),
+            pg_getarg::<Vec<Option<String>>>(call, 5),
+            pg_getarg::<Json>(call, 6),
+        )
+    };
     let (since, max) = (need(since, "since"), need(max, "max"));
     if !(1..=CHANGES_MAX).contains(&max) || since < 0 {
         let reason = format!("max is 1 to {CHANGES_MAX}, and since is not negative");
@@ -95,38 +110,37 @@ fn _changes(
         Error::BadArgument(format!("at most {IDS_MAX} ids are taken at once")).report()
     }
     let ask = Ask {
-        include: include_of(need(include, "include")).or_report(),
-        leaves: is_leaves(need(style, "style")).or_report(),
+        include: include_of(&need(include, "include")).or_report(),
+        leaves: is_leaves(&need(style, "style")).or_report(),
         ids,
         filter: filter::read(filter),
         max: max.into(),
     };
-    let shapes: Vec<Rc<Shape>> = without_nulls(need(relations, "relations"))
-        .into_iter()
-        .map(|relation| Shape::of(relation).or_report())
-        .collect();
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let shapes: Vec<Rc<Shape>> = readable(names.as_deref());
     let horizon = sequence::horizon();
-    let (changes, next) = match shapes.is_empty() || horizon <= since {
-        true => (Vec::new(), horizon.max(since)),
-        false => page(&shapes, &ask, since, horizon),
+    let mut count = 0;
+    let next = match shapes.is_empty() || horizon <= since {
+        true => horizon.max(since),
+        false => page(&shapes, &ask, since, horizon, |shown| {
+            count += 1;
+            answer.change(shown);
+        }),
     };
-    if changes.is_empty() {
-        sequence::on_disk(next);
-        let nothing = (None, None, None, None, None, None, None, next, None, None);
-        return TableIterator::once(nothing);
+    match count {
+        0 => sequence::on_disk(next),
+        _ => sequence::flush(),
     }
-    sequence::flush();
-    let rows: Vec<_> = changes
-        .into_iter()
-        .map(|c| {
-            let Change { seq, table, id, revision, deleted, winner, record, leaves, has_left } = c;
-            let (seq, table, id) = (Some(seq), Some(table), Some(id));
-            let (deleted, has_left) = (Some(deleted), Some(has_left));
-            (seq, table, id, revision, deleted, winner, record, next, leaves, has_left)
-        })
-        .collect();
-    TableIterator::new(rows)
+    answer.end(next);
+}
+
+/// The tables of these names on the wire, or all that the caller may read.
+fn readable(names: Option<&[Option<String>]>) -> Vec<Rc<Shape>> {
+    let names = names.map(|names| names.to_vec().into_datum());
+    let names = spi::Arg(pg_sys::TEXTARRAYOID, names.flatten());
+    let relations: Vec<Vec<pg_sys::Oid>> =
+        spi::rows("select godwit._readable($1)", &[names], |row| row.need(1));
+    relations.into_iter().flatten().map(|relation| Shape::of(relation).or_report()).collect()
 }
 
 #[pg_extern(sql = false)]
@@ -163,8 +177,28 @@ fn is_leaves(style: &str) -> Result<bool, Error> {
     }
 }
 
+/// Hands the changes above `since` to `each`, and returns where to ask from next.
+fn page(
+    shapes: &[Rc<Shape>],
+    ask: &Ask,
+    since: i64,
+    horizon: i64,
+    mut each: impl FnMut(&Shown),
+) -> i64 {
+    if stream::is_open(shapes, ask)
+        && let Some((count, last)) = stream::page(shapes, ask, since, horizon, &mut each)
+    {
+        return if count == ask.max { last } else { horizon };
+    }
+    let (changes, next) = by_sql(shapes, ask, since, horizon);
+    for change in &changes {
+        each(&change.shown());
+    }
+    next
+}
+
 /// The changes above `since`, and where to ask from next.
-fn page(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> (Vec<Change>, i64) {
+fn by_sql(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> (Vec<Change>, i64) {
     let mut changes = match shapes {
         [shape] => of_table(shape, ask, &above(shape, ask), since, horizon),
         _ => of_tables(shapes, ask, since, horizon),
@@ -322,6 +356,7 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
         twin = shape.twin,
         is_leaf = twin::is_leaf(shape, "l"),
     );
+    let mut body = Body::of(shape);
     spi::rows(&sql, &args(ask, since, horizon), |row| {
         let has_left: bool = row.need(6);
         Change {
@@ -333,7 +368,7 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
             winner: row.get(5).filter(|_| !has_left),
             record: row
                 .get(7)
-                .map(|body| read::text_of(shape, body, ask.include == Include::Revision)),
+                .map(|datum| read::record_of(shape, &mut body, datum, ask.include == Include::Revision)),
             leaves: row.get(8),
             has_left,
         }
@@ -341,6 +376,20 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
 }
 
 impl Change {
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            sequence: self.seq,
+            table: &self.table,
+            id: &self.id,
+            revision: self.revision.as_deref(),
+            deleted: self.deleted,
+            winner: self.winner.as_deref(),
+            record: self.record.as_deref(),
+            leaves: self.leaves.as_deref().map(str::as_bytes),
+            has_left: self.has_left,
+        }
+    }
+
     fn left(shape: &Shape, left: left::Left) -> Change {
         Change {
             seq: left.sequence,

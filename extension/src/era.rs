@@ -41,6 +41,11 @@ impl Eras {
         self.open(column).is_some_and(|era| number < era.since)
     }
 
+    /// The number from which on every column holds its own attribute.
+    pub fn settled(&self) -> i64 {
+        self.0.iter().map(|era| era.until.unwrap_or(era.since)).max().unwrap_or(0)
+    }
+
     /// Columns that held another attribute, or one that the table has no more, in a revision of this
     /// number.
     pub fn former(&self, number: i64) -> impl Iterator<Item = &Era> {

@@ -6,11 +6,13 @@
 ::pgrx::pg_module_magic!(name, version);
 
 // What a row says.
+mod body;
 mod calendar;
 mod codec;
 mod derive;
 mod era;
 mod extra;
+mod jsonb;
 mod revision_order;
 mod revision_type;
 mod row;
@@ -36,6 +38,7 @@ mod trigger;
 mod twin;
 
 // What callers ask for.
+mod answer;
 mod as_of;
 mod attachments;
 mod backfill;
@@ -53,7 +56,9 @@ mod read;
 mod rejected;
 mod resolve;
 mod retry;
+mod stream;
 mod verify;
+mod walk;
 
 // The ground that all of it stands on.
 mod about;

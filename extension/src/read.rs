@@ -8,6 +8,7 @@ use revision::{Record, RevisionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::argument::{Json, need};
+use crate::body::{Ancestry, Body};
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::resolve::revision_of;
@@ -90,18 +91,24 @@ fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement, revisions: bool) -
 }
 
 /// The wire record of a whole row of the twin as JSON, with its parent or with all its ancestry.
-pub fn text_of(shape: &Shape, row: pg_sys::Datum, all_ancestry: bool) -> String {
-    let mut record = of_datum(shape, row).or_report();
-    if let (true, Some(revision)) = (all_ancestry, &record.revision) {
-        record.revisions = Some(ancestry(shape, &record.id, revision));
+pub fn record_of(
+    shape: &Shape,
+    body: &mut Body,
+    row: pg_sys::Datum,
+    all_ancestry: bool,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    // SAFETY: the callers' statements select whole rows of the twin.
+    unsafe { body.take_datum(row) };
+    match all_ancestry {
+        true => {
+            let revision = row::read_revision(body.revision());
+            let line = stored(&ancestry(shape, body.id(), &revision));
+            body.write(Ancestry::All(&line), &mut out);
+        }
+        false => body.write(Ancestry::Parent, &mut out),
     }
-    to_text(&record)
-}
-
-fn to_text(record: &Record) -> String {
-    serde_json::to_string(record).unwrap_or_else(|error| {
-        Error::Internal(format!("a record can't be written: {error}")).report()
-    })
+    out
 }
 
 fn wire(shape: &Shape, row: &spi::Row, with: With) -> JsonB {
@@ -178,6 +185,10 @@ pub fn ancestry(shape: &Shape, id: &str, revision: &RevisionId) -> Vec<RevisionI
     })
 }
 
+fn stored(line: &[RevisionId]) -> Vec<Vec<u8>> {
+    line.iter().map(RevisionId::to_sortable).collect()
+}
+
 /// The leaves that are neither the winner nor tombstones, highest first.
 fn conflicts(shape: &Shape, id: &str) -> Vec<RevisionId> {
     let sql = format!(
@@ -231,12 +242,22 @@ fn _records(
         ),
     };
     let args = [spi::optional_text(after), spi::int8(max.into()), values];
-    TableIterator::new(spi::rows(&sql, &args, |row| {
-        let mut record = of_datum(&shape, row.need(1)).or_report();
-        record.revisions = None;
-        let text = to_text(&record);
-        (record.id, text)
-    }))
+    let mut body = Body::of(&shape);
+    TableIterator::new(spi::rows(&sql, &args, |row| id_and_record(&mut body, row)))
+}
+
+fn id_and_record(body: &mut Body, row: &spi::Row) -> (String, String) {
+    // SAFETY: the statements select whole rows of the twin.
+    unsafe { body.take_datum(row.need(1)) };
+    let mut out = Vec::new();
+    body.write(Ancestry::Nothing, &mut out);
+    (body.id().to_owned(), text(out))
+}
+
+fn text(json: Vec<u8>) -> String {
+    String::from_utf8(json).unwrap_or_else(|error| {
+        Error::Internal(format!("a record can't be written: {error}")).report()
+    })
 }
 
 /// Revisions by name, or winners where none is named; what isn't here in full has no record.
@@ -281,14 +302,16 @@ fn _get_many(
           order by k.ord"
     );
     let args = [spi::texts(ids.iter().map(String::as_str)), spi::optional_texts(&named)];
+    let mut body = Body::of(&shape);
     TableIterator::new(spi::rows(&sql, &args, |row| {
         let record = row.get::<pg_sys::Datum>(3).map(|datum| {
-            let mut record = of_datum(&shape, datum).or_report();
-            record.revisions = match &record.revision {
-                Some(revision) if ancestry => Some(self::ancestry(&shape, &record.id, revision)),
-                _ => None,
-            };
-            to_text(&record)
+            // SAFETY: the statement selects whole rows of the twin.
+            unsafe { body.take_datum(datum) };
+            let revision = row::read_revision(body.revision());
+            let line = ancestry.then(|| stored(&self::ancestry(&shape, body.id(), &revision)));
+            let mut out = Vec::new();
+            body.write(line.as_deref().map_or(Ancestry::Nothing, Ancestry::All), &mut out);
+            text(out)
         });
         (row.need::<i64>(1) as i32, row.need(2), record, row.need(4))
     }))
@@ -329,12 +352,8 @@ fn _records_between(
     );
     let args =
         [spi::optional_text(low), spi::optional_text(high), spi::int8(skip), spi::int8(max.into())];
-    TableIterator::new(spi::rows(&sql, &args, |row| {
-        let mut record = of_datum(&shape, row.need(1)).or_report();
-        record.revisions = None;
-        let text = to_text(&record);
-        (record.id, text)
-    }))
+    let mut body = Body::of(&shape);
+    TableIterator::new(spi::rows(&sql, &args, |row| id_and_record(&mut body, row)))
 }
 
 type Line = (

@@ -344,3 +344,29 @@ pub unsafe fn with_columns(
         )
     }
 }
+
+/// Cells that are read again for each row of many.
+impl Cells {
+    /// # Safety
+    /// The descriptor must stay valid.
+    pub unsafe fn for_rows(desc: pg_sys::TupleDesc) -> Cells {
+        // SAFETY: the caller vouches for the descriptor.
+        let count = unsafe { (*desc).natts } as usize;
+        Cells { values: vec![pg_sys::Datum::from(0); count], nulls: vec![true; count], desc }
+    }
+
+    /// Takes another tuple apart.
+    ///
+    /// # Safety
+    /// The tuple must be of the descriptor.
+    pub unsafe fn take(&mut self, tuple: pg_sys::HeapTuple) {
+        let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+        // SAFETY: the vectors have room for every attribute.
+        unsafe { pg_sys::heap_deform_tuple(tuple, self.desc, values, nulls) };
+    }
+
+    /// The column at a position counted from 0; null is `None`.
+    pub fn at(&self, place: usize) -> Option<pg_sys::Datum> {
+        (!self.nulls[place]).then_some(self.values[place])
+    }
+}

@@ -4,8 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::body;
-use crate::database::{int8, raw, text, texts};
+use crate::database::{int8, text, texts};
 use crate::error::Error;
 use crate::extract::Query;
 use crate::feed::TICK;
@@ -268,7 +267,7 @@ async fn poll(gateway: &Gateway, ask: &Ask, since: i64, wait: u64) -> Result<Arc
     let mut ticks = gateway.feed.watch();
     let mut page = Arc::new(read(gateway, ask, since).await?);
     loop {
-        if !page.changes.is_empty() {
+        if !page.is_empty() {
             return Ok(page);
         }
         let stopped = gateway.stopping.stopped();
@@ -290,30 +289,12 @@ async fn poll(gateway: &Gateway, ask: &Ask, since: i64, wait: u64) -> Result<Arc
     }
 }
 
-/// What one change is on the wire.
-#[derive(Serialize)]
-struct Change {
-    sequence: i64,
-    table: String,
-    id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    deleted: bool,
-    /// The reader is to let the record go: it is hidden from it now, or matches no longer.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    left: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    winner: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    leaves: Option<Box<RawValue>>,
-}
-
-/// Changes that are written already, and where to ask from next.
+/// Changes as the database has written them, and where to ask from next.
 pub struct Page {
-    pub changes: Vec<(i64, Bytes)>,
+    /// One after the other, with a comma between.
+    text: Bytes,
+    /// Each one's sequence, and where it ends.
+    ends: Vec<(i64, usize)>,
     pub next: i64,
     pub is_full: bool,
     /// As each kind of feed sends it, made when it is first needed, once for all that listen.
@@ -322,26 +303,37 @@ pub struct Page {
 }
 
 impl Page {
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The sequence of the last change.
+    pub fn last(&self) -> Option<i64> {
+        self.ends.last().map(|(sequence, _)| *sequence)
+    }
+
+    /// Each change with its sequence.
+    pub fn changes(&self) -> impl ExactSizeIterator<Item = (i64, &[u8])> {
+        let mut begin = 0;
+        self.ends.iter().map(move |(sequence, end)| {
+            let change = &self.text[begin..*end];
+            begin = end + 1;
+            (*sequence, change)
+        })
+    }
+
     pub fn sent_as(&self, format: Format) -> Bytes {
         let slot = match format {
             Format::Ndjson => &self.ndjson,
             Format::Sse => &self.sse,
         };
-        slot.get_or_init(|| live::write(format, &self.changes, self.next)).clone()
+        slot.get_or_init(|| live::write(format, self)).clone()
     }
 }
 
 fn whole(page: &Page) -> Response {
-    let size: usize = page.changes.iter().map(|(_, change)| change.len() + 1).sum();
-    let mut out = Vec::with_capacity(size + 40);
-    out.extend_from_slice(b"{\"changes\":[");
-    for (place, (_, change)) in page.changes.iter().enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(change);
-    }
-    out.extend_from_slice(format!("],\"next\":{}}}", page.next).as_bytes());
+    let next = format!("],\"next\":{}}}", page.next);
+    let out = [b"{\"changes\":[", &page.text[..], next.as_bytes()].concat();
     let kind = HeaderValue::from_static("application/json");
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], out).into_response()
 }
@@ -357,8 +349,8 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         Style::Revisions => "revisions",
         Style::Leaves => "leaves",
     };
-    let sql = "select c.seq, c.table_name, c.id, c.revision, c.deleted, c.winner, c.record, c.next, c.leaves, c.has_left
-                 from godwit._changes_as_text($1, $2, $3::int8::int4, $4, $5, $6, $7::text::jsonb) c";
+    let sql = "select c.seq, c.change
+                 from godwit._changes_on_wire($1, $2, $3::int8::int4, $4, $5, $6, $7::text::jsonb) c";
     let parameters = [
         int8(&since),
         texts(&ask.tables),
@@ -369,32 +361,27 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         text(&ask.filter),
     ];
     let rows = gateway.database.rows(&ask.caller, sql, &parameters).await?;
-    let mut changes = Vec::with_capacity(rows.len());
+    let size = rows.iter().map(|row| row.raw_size_bytes()).sum();
+    let (mut text, mut ends) = (Vec::with_capacity(size), Vec::with_capacity(rows.len()));
     let mut next = since;
     for row in &rows {
-        next = row.try_get(7)?;
+        let sequence = row.try_get(0)?;
+        let change: Option<&str> = row.try_get(1)?;
         // A row without a change says where to go on from, and nothing else may be taken for that: another look
         // at the sequence may have reached further than this page.
-        let Some(sequence) = row.try_get(0)? else { continue };
-        let change = Change {
-            sequence,
-            table: row.try_get(1)?,
-            id: row.try_get(2)?,
-            revision: row.try_get(3)?,
-            deleted: row.try_get(4)?,
-            left: row.try_get(9)?,
-            winner: row.try_get(5)?,
-            record: row.try_get::<_, Option<String>>(6)?.map(raw).transpose()?,
-            leaves: row.try_get::<_, Option<String>>(8)?.map(raw).transpose()?,
+        let Some(change) = change else {
+            next = sequence;
+            continue;
         };
-        let written = serde_json::to_vec(&change).map_err(|error| {
-            tracing::error!(%error, "a change can't be written");
-            Error::unavailable("the answer can't be written")
-        })?;
-        changes.push((sequence, Bytes::from(written)));
+        if !text.is_empty() {
+            text.push(b',');
+        }
+        text.extend_from_slice(change.as_bytes());
+        ends.push((sequence, text.len()));
     }
-    let is_full = changes.len() as i64 >= ask.limit;
-    Ok(Page { changes, next, is_full, ndjson: OnceLock::new(), sse: OnceLock::new() })
+    let is_full = ends.len() as i64 >= ask.limit;
+    let (ndjson, sse) = (OnceLock::new(), OnceLock::new());
+    Ok(Page { text: text.into(), ends, next, is_full, ndjson, sse })
 }
 
 impl Ask {

@@ -30,17 +30,17 @@ pub enum Format {
 }
 
 /// One page with its end, as a feed sends it.
-pub fn write(format: Format, changes: &[(i64, Bytes)], next: i64) -> Bytes {
-    let size: usize = changes.iter().map(|(_, change)| change.len() + 64).sum();
+pub fn write(format: Format, page: &Page) -> Bytes {
+    let size: usize = page.changes().map(|(_, change)| change.len() + 64).sum();
     let mut out = Vec::with_capacity(size + 64);
-    for (sequence, change) in changes {
+    for (sequence, change) in page.changes() {
         if format == Format::Sse {
             out.extend_from_slice(format!("event: change\nid: {sequence}\ndata: ").as_bytes());
         }
         out.extend_from_slice(change);
         out.extend_from_slice(if format == Format::Sse { b"\n\n" } else { b"\n" });
     }
-    out.extend_from_slice(&place(format, next));
+    out.extend_from_slice(&place(format, page.next));
     out.into()
 }
 
@@ -141,7 +141,7 @@ impl Listener {
                 return Some(self.over());
             }
             match self.gateway.feed.page(&self.gateway, &self.ask, self.since).await {
-                Ok(page) if page.changes.is_empty() => {
+                Ok(page) if page.is_empty() => {
                     self.since = page.next;
                     self.is_behind = self.gateway.feed.is_ahead_of(&page);
                     if self.is_behind {

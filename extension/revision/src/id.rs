@@ -120,6 +120,31 @@ impl RevisionId {
         let token = std::str::from_utf8(token).map_err(|_| RevisionIdError::Sortable)?;
         Self::new(generation, token)
     }
+
+    /// Appends the text of an id in sortable form; nothing and false where the bytes are none.
+    pub fn write_sortable(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some((&length, rest)) = bytes.split_first() else { return false };
+        let length = usize::from(length);
+        if !(1..=8).contains(&length) || rest.len() <= length {
+            return false;
+        }
+        let (number, token) = rest.split_at(length);
+        let mut generation = number.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
+        let mut digits = [0; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (generation % 10) as u8;
+            generation /= 10;
+            if generation == 0 {
+                break;
+            }
+        }
+        out.extend_from_slice(&digits[first..]);
+        out.push(b'-');
+        out.extend_from_slice(token);
+        true
+    }
 }
 
 impl Ord for RevisionId {

@@ -200,7 +200,7 @@ async fn backwards(gateway: &Gateway, ask: &Ask, since: i64, asked: &Asked) -> A
     loop {
         let page = changes::read(gateway, ask, next).await?;
         next = page.next;
-        for (_, change) in &page.changes {
+        for (_, change) in page.changes() {
             let Some(row) = asked.row(change)? else { continue };
             if rows.len() == most {
                 rows.pop_front();
@@ -327,15 +327,15 @@ impl Feed {
 
     /// Writes a page's rows, up to the limit.
     async fn take(&mut self, page: &Page, out: &mut Vec<u8>) -> Result<(), Error> {
-        for (sequence, change) in &page.changes {
+        for (sequence, change) in page.changes() {
             let Some((sequence, row)) = self.asked.row(change)? else {
-                self.since = *sequence;
+                self.since = sequence;
                 continue;
             };
             self.write(sequence, &row, out);
             self.since = sequence;
             if self.asked.limit.is_some_and(|limit| self.sent >= limit) {
-                let is_last = page.changes.last().is_some_and(|(last, _)| *last == sequence);
+                let is_last = page.last() == Some(sequence);
                 if is_last && !page.is_full {
                     self.since = page.next;
                 } else if self.asked.is_list() {

@@ -1,0 +1,322 @@
+//! In charge of writing revisions as JSON from a twin's tuples: where the columns are and what their names look like
+//! on the wire is found out once, and each row is written straight into a buffer.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use revision::RevisionId;
+
+use crate::codec::Codec;
+use crate::error::{Error, OrReport};
+use crate::row::{self, Cells};
+use crate::shape::Shape;
+use crate::twin;
+
+/// What of a record's ancestry goes with it.
+pub enum Ancestry<'a> {
+    Nothing,
+    /// Itself and its parent.
+    Parent,
+    /// Itself and all its ancestors, given here in their stored form.
+    All(&'a [Vec<u8>]),
+}
+
+/// Where a twin has its own columns.
+struct Places {
+    id: usize,
+    revision: usize,
+    previous: usize,
+    deleted: usize,
+    number: usize,
+    stub: usize,
+    extra: usize,
+}
+
+struct Attribute {
+    place: usize,
+    /// The name as a member's: `"region":`.
+    name: Vec<u8>,
+    codec: Codec,
+}
+
+/// One table's revisions, a row at a time.
+pub struct Body<'a> {
+    shape: &'a Shape,
+    /// The row at hand.
+    row: pg_sys::HeapTuple,
+    /// Its columns up to the last of Godwit's own that a change is made of, and all of them.
+    head: Cells,
+    cells: Cells,
+    desc: pg_sys::TupleDesc,
+    head_desc: pg_sys::TupleDesc,
+    places: Places,
+    attributes: Vec<Attribute>,
+    /// `,"table":"people"`.
+    table: Vec<u8>,
+    /// From this number on the columns hold what they are named for.
+    settled: i64,
+    /// What writing a row takes; nothing of it stays.
+    scratch: pg_sys::MemoryContext,
+    copy: Option<pg_sys::HeapTuple>,
+    selected: Box<pg_sys::HeapTupleData>,
+}
+
+impl<'a> Body<'a> {
+    pub fn of(shape: &'a Shape) -> Body<'a> {
+        // SAFETY: the copy of the descriptor is freed when this is dropped.
+        unsafe {
+            let row_type = pg_sys::get_rel_type_id(shape.twin_relation);
+            let desc = pg_sys::lookup_rowtype_tupdesc_copy(row_type, -1);
+            let place = |name: &str| {
+                row::position(desc, name).unwrap_or_else(|| {
+                    Error::Internal(format!("{} has no column {name}", shape.twin)).report()
+                })
+            };
+            let places = Places {
+                id: place("_id"),
+                revision: place("_rev"),
+                previous: place("_prev"),
+                deleted: place("_deleted"),
+                number: place("_seq"),
+                stub: place("_stub"),
+                extra: place("_extra"),
+            };
+            let attributes = shape.attribute_columns().filter_map(|column| {
+                let place = row::position(desc, &column.name)?;
+                let found = row::attribute(desc, place);
+                // As `Cells::named` reads it.
+                let same = column.codec.base_type() == found.atttypid;
+                let codec = match same {
+                    true => column.codec.clone(),
+                    false => Codec::of(found.atttypid, found.atttypmod),
+                };
+                let mut name = Vec::new();
+                revision::write_text(&column.name, &mut name);
+                name.push(b':');
+                Some(Attribute { place, name, codec })
+            });
+            let attributes = attributes.collect();
+            let mut table = b",\"table\":".to_vec();
+            revision::write_text(&shape.wire_name, &mut table);
+            let settled = shape.eras.settled();
+            let scratch = pg_sys::AllocSetContextCreateExtended(
+                pg_sys::CurrentMemoryContext,
+                c"godwit record".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            let head_desc = pg_sys::CreateTupleDescCopy(desc);
+            let p = &places;
+            let last = [p.id, p.revision, p.previous, p.deleted, p.number, p.stub].into_iter().max();
+            (*head_desc).natts = last.map_or(0, |last| last as i32 + 1);
+            let (head, cells) = (Cells::for_rows(head_desc), Cells::for_rows(desc));
+            let row = std::ptr::null_mut();
+            Body { shape, row, head, cells, desc, head_desc, places, attributes, table, settled, scratch, copy: None, selected: Box::default() }
+        }
+    }
+
+    /// Takes a row of the twin.
+    ///
+    /// # Safety
+    /// The tuple must be one of the twin's, and stay until the next is taken.
+    pub unsafe fn take(&mut self, tuple: pg_sys::HeapTuple) {
+        self.row = tuple;
+        // SAFETY: the caller vouches for the tuple.
+        unsafe { self.head.take(tuple) };
+    }
+
+    /// Takes a copy of a row, which stays until the next is taken so.
+    ///
+    /// # Safety
+    /// The tuple must be one of the twin's.
+    pub unsafe fn take_copy(&mut self, tuple: pg_sys::HeapTuple) {
+        // SAFETY: the earlier copy is this one's alone.
+        unsafe {
+            if let Some(earlier) = self.copy.take() {
+                pg_sys::heap_freetuple(earlier);
+            }
+            let copy = pg_sys::heap_copytuple(tuple);
+            self.copy = Some(copy);
+            self.take(copy);
+        }
+    }
+
+    /// Takes a whole row that a statement has selected.
+    ///
+    /// # Safety
+    /// The datum must be a composite of the twin's row type, and stay until the next is taken.
+    pub unsafe fn take_datum(&mut self, datum: pg_sys::Datum) {
+        // SAFETY: the caller vouches for the datum; where it had to be detoasted the copy stays in the memory at hand.
+        unsafe {
+            let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+            let header: pg_sys::HeapTupleHeader = header.cast();
+            *self.selected = pg_sys::HeapTupleData {
+                t_len: ((*header).t_choice.t_datum.datum_len_ as u32) >> 2,
+                t_self: Default::default(),
+                t_tableOid: pg_sys::InvalidOid,
+                t_data: header,
+            };
+            let row: pg_sys::HeapTuple = &mut *self.selected;
+            self.take(row);
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        let datum = self.head.at(self.places.id).unwrap_or_else(|| self.is_none("_id"));
+        // SAFETY: the column is of type text.
+        unsafe { <&str>::from_datum(datum, false) }.unwrap_or_default()
+    }
+
+    pub fn id_datum(&self) -> pg_sys::Datum {
+        self.head.at(self.places.id).unwrap_or_else(|| self.is_none("_id"))
+    }
+
+    pub fn revision_datum(&self) -> pg_sys::Datum {
+        self.head.at(self.places.revision).unwrap_or_else(|| self.is_none("_rev"))
+    }
+
+    /// The revision in its stored form.
+    pub fn revision(&self) -> &[u8] {
+        self.stored(self.places.revision).unwrap_or_else(|| self.is_none("_rev"))
+    }
+
+    pub fn previous(&self) -> Option<&[u8]> {
+        self.stored(self.places.previous)
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        self.head.at(self.places.deleted).is_some_and(|datum| datum.value() as u8 != 0)
+    }
+
+    pub fn is_stub(&self) -> bool {
+        self.head.at(self.places.stub).is_some_and(|datum| datum.value() as u8 != 0)
+    }
+
+    pub fn number(&self) -> i64 {
+        self.head.at(self.places.number).map_or(i64::MAX, |datum| datum.value() as i64)
+    }
+
+    fn stored(&self, place: usize) -> Option<&[u8]> {
+        // SAFETY: a revision is stored as a varlena.
+        self.head.at(place).and_then(|datum| unsafe { <&[u8]>::from_datum(datum, false) })
+    }
+
+    fn is_none(&self, name: &str) -> ! {
+        Error::BadArgument(format!("this is not a row of {}: {name} is null", self.shape.twin)).report()
+    }
+
+    /// Appends the record that was taken.
+    pub fn write(&mut self, line: Ancestry, out: &mut Vec<u8>) {
+        if self.is_stub() {
+            let (id, revision) = (self.id().to_owned(), row::read_revision(self.revision()));
+            Error::Stub { id, revision }.report()
+        }
+        // SAFETY: the row is still there.
+        unsafe { self.cells.take(self.row) };
+        let _settings = self.shape.settings();
+        // SAFETY: an error leaves both contexts to Postgres.
+        let outside = unsafe { pg_sys::MemoryContextSwitchTo(self.scratch) };
+        self.write_members(line, out);
+        // SAFETY: nothing that was made in between is kept.
+        unsafe {
+            pg_sys::MemoryContextSwitchTo(outside);
+            pg_sys::MemoryContextReset(self.scratch);
+        }
+    }
+
+    fn write_members(&self, line: Ancestry, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"id\":");
+        revision::write_text(self.id(), out);
+        out.extend_from_slice(&self.table);
+        out.extend_from_slice(b",\"revision\":");
+        write_revision(self.revision(), out);
+        if self.is_deleted() {
+            out.extend_from_slice(b",\"deleted\":true");
+        }
+        out.extend_from_slice(b",\"attributes\":");
+        self.write_attributes(out);
+        match line {
+            Ancestry::Nothing => {}
+            Ancestry::Parent => {
+                out.extend_from_slice(b",\"revisions\":[");
+                write_revision(self.revision(), out);
+                if let Some(previous) = self.previous() {
+                    out.push(b',');
+                    write_revision(previous, out);
+                }
+                out.push(b']');
+            }
+            Ancestry::All(line) => {
+                out.extend_from_slice(b",\"revisions\":[");
+                for (place, ancestor) in line.iter().enumerate() {
+                    if place > 0 {
+                        out.push(b',');
+                    }
+                    write_revision(ancestor, out);
+                }
+                out.push(b']');
+            }
+        }
+        out.push(b'}');
+    }
+
+    fn write_attributes(&self, out: &mut Vec<u8>) {
+        // What the columns alone don't say is put together one attribute after the other.
+        if self.cells.at(self.places.extra).is_some() || self.number() < self.settled {
+            let attributes = twin::attributes(self.shape, &self.cells).or_report();
+            return revision::write_attributes(&attributes, out);
+        }
+        let deleted = self.is_deleted();
+        let mut before = b'{';
+        for Attribute { place, name, codec } in &self.attributes {
+            let datum = self.cells.at(*place);
+            if deleted && datum.is_none() {
+                continue;
+            }
+            out.push(before);
+            before = b',';
+            out.extend_from_slice(name);
+            let null = datum.is_none();
+            // SAFETY: the codec is that of the column in the descriptor.
+            unsafe { codec.write_wire(datum.unwrap_or(pg_sys::Datum::from(0)), null, out) };
+        }
+        if before == b'{' {
+            out.push(b'{');
+        }
+        out.push(b'}');
+    }
+}
+
+impl Drop for Body<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: `of` made them.
+            unsafe {
+                pg_sys::FreeTupleDesc(self.desc);
+                pg_sys::FreeTupleDesc(self.head_desc);
+                pg_sys::MemoryContextDelete(self.scratch);
+            }
+        }
+    }
+}
+
+/// Appends a revision id from its stored form.
+pub fn push_revision(stored: &[u8], out: &mut Vec<u8>) {
+    if !RevisionId::write_sortable(stored, out) {
+        Error::Internal("a stored revision id can't be read".into()).report()
+    }
+}
+
+/// The same as a JSON string.
+fn write_revision(stored: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let first = out.len();
+    push_revision(stored, out);
+    // A token is of printable ASCII without quotes; but it may hold backslashes.
+    if out[first..].contains(&b'\\') {
+        let text = String::from_utf8_lossy(&out[first..]).into_owned();
+        out.truncate(first - 1);
+        return revision::write_text(&text, out);
+    }
+    out.push(b'"');
+}

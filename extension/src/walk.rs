@@ -1,0 +1,231 @@
+//! In charge of reading a twin by its indexes, without SQL: for who may read all of it, the executor is most of what
+//! a look costs.
+//!
+//! Whatever a policy, or a right to some columns only, would stand between is for Postgres to read (`is_open`).
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::shape::Shape;
+use crate::spi;
+
+/// Whether the caller may read every row of the twin and every column.
+pub fn is_open(shape: &Shape) -> bool {
+    // SAFETY: catalog look-ups by OID for the current user.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        let right = pg_sys::ACL_SELECT as pg_sys::AclMode;
+        let may = pg_sys::pg_class_aclcheck(shape.twin_relation, user, right);
+        let policies = pg_sys::check_enable_rls(shape.twin_relation, pg_sys::InvalidOid, true);
+        may == pg_sys::AclResult::ACLCHECK_OK
+            && policies != pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+}
+
+/// What is seen by several walks alike: all that was committed when it was taken.
+pub struct Sight(pg_sys::Snapshot);
+
+impl Sight {
+    pub fn now() -> Sight {
+        // SAFETY: it is registered until this is dropped.
+        Sight(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot()) })
+    }
+}
+
+impl Drop for Sight {
+    fn drop(&mut self) {
+        // While a panic unwinds, the abort of the (sub)transaction does it.
+        if !std::thread::panicking() {
+            // SAFETY: it was registered by `now`, and the walks that use it are gone: they borrow it.
+            unsafe { pg_sys::UnregisterSnapshot(self.0) };
+        }
+    }
+}
+
+/// A scan of one of a twin's indexes.
+pub struct Walk<'a> {
+    twin: pg_sys::Relation,
+    index: pg_sys::Relation,
+    scan: pg_sys::SysScanDesc,
+    direction: pg_sys::ScanDirection::Type,
+    /// What the scan was begun with; `seek` and `find` put other values in.
+    keys: [pg_sys::ScanKeyData; 2],
+    _sight: &'a Sight,
+}
+
+impl<'a> Walk<'a> {
+    /// The twin's rows whose numbers are above `since` and up to `until`, in their order. None where the twin
+    /// isn't the plain table that was made, with its index.
+    pub fn of_numbers(
+        shape: &Shape,
+        sight: &'a Sight,
+        since: i64,
+        until: i64,
+    ) -> Option<Walk<'a>> {
+        let sql = "select i.indexrelid, a.attnum
+                     from pg_catalog.pg_class c
+                     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = '_seq'
+                     join pg_catalog.pg_index i on i.indrelid = c.oid and i.indnatts = 1 and i.indkey[0] = a.attnum
+                     join pg_catalog.pg_class ic on ic.oid = i.indexrelid
+                     join pg_catalog.pg_am m on m.oid = ic.relam
+                    where c.oid = $1 and c.relkind = 'r' and m.amname = 'btree' and i.indisvalid
+                      and i.indoption[0] = 0 and i.indpred is null
+                    limit 1";
+        let found = spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| {
+            (row.need::<pg_sys::Oid>(1), row.need::<i16>(2))
+        });
+        let (index, number) = found.first().copied()?;
+        let bound = |strategy: u32, function: u32, value: i64| {
+            key(number, strategy, function, value.into_datum())
+        };
+        let keys = [
+            bound(pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, since),
+            bound(pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, until),
+        ];
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        Some(Walk::begin(shape, sight, index, keys, 2, forward))
+    }
+
+    /// A record's rows by `seek`, the highest revision first.
+    pub fn of_records(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
+        let backward = pg_sys::ScanDirection::BackwardScanDirection;
+        let keys = [of_record(), pg_sys::ScanKeyData::default()];
+        Walk::begin(shape, sight, shape.twin_index, keys, 1, backward)
+    }
+
+    /// A record's highest row above a revision, by `find`.
+    pub fn of_higher(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
+        let above = key(2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_BYTEAGT, no_revision());
+        let backward = pg_sys::ScanDirection::BackwardScanDirection;
+        Walk::begin(shape, sight, shape.twin_index, [of_record(), above], 2, backward)
+    }
+
+    /// One revision's row, by `find`.
+    pub fn of_revisions(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
+        let same = key(2, pg_sys::BTEqualStrategyNumber, pg_sys::F_BYTEAEQ, no_revision());
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        Walk::begin(shape, sight, shape.twin_index, [of_record(), same], 2, forward)
+    }
+
+    fn begin(
+        shape: &Shape,
+        sight: &'a Sight,
+        index: pg_sys::Oid,
+        mut keys: [pg_sys::ScanKeyData; 2],
+        count: i32,
+        direction: pg_sys::ScanDirection::Type,
+    ) -> Walk<'a> {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        // SAFETY: relations and scan are closed when this is dropped; keys are of the index's own column types.
+        unsafe {
+            let twin = pg_sys::table_open(shape.twin_relation, lock);
+            let index = pg_sys::index_open(index, lock);
+            let first = keys.as_mut_ptr();
+            let scan = pg_sys::systable_beginscan_ordered(twin, index, sight.0, count, first);
+            Walk { twin, index, scan, direction, keys, _sight: sight }
+        }
+    }
+
+    /// The next row; it is there until the walk goes on.
+    pub fn next(&mut self) -> Option<pg_sys::HeapTuple> {
+        // SAFETY: the scan is open.
+        let tuple = unsafe { pg_sys::systable_getnext_ordered(self.scan, self.direction) };
+        (!tuple.is_null()).then_some(tuple)
+    }
+
+    /// Goes to a record.
+    ///
+    /// # Safety
+    /// The datum must be a text, and stay until the walk goes elsewhere.
+    pub unsafe fn seek(&mut self, id: pg_sys::Datum) {
+        self.keys[0].sk_argument = id;
+        self.go(1);
+    }
+
+    /// The row of a revision, or the highest above it.
+    ///
+    /// # Safety
+    /// The datums must be a text and a revision in its stored form.
+    pub unsafe fn find(
+        &mut self,
+        id: pg_sys::Datum,
+        revision: pg_sys::Datum,
+    ) -> Option<pg_sys::HeapTuple> {
+        self.keys[0].sk_argument = id;
+        self.keys[1].sk_argument = revision;
+        self.go(2);
+        self.next()
+    }
+
+    fn go(&mut self, count: i32) {
+        let (keys, none) = (self.keys.as_mut_ptr(), std::ptr::null_mut());
+        // SAFETY: as many keys as the scan was begun with; their numbers are those of the index's columns.
+        unsafe { pg_sys::index_rescan((*self.scan).iscan, keys, count, none, 0) };
+    }
+}
+
+impl Drop for Walk<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened by `begin`. The locks last to the end of the transaction, which is what keeps the
+            // tables' definition.
+            unsafe {
+                pg_sys::systable_endscan_ordered(self.scan);
+                pg_sys::index_close(self.index, pg_sys::NoLock as pg_sys::LOCKMODE);
+                pg_sys::table_close(self.twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+            }
+        }
+    }
+}
+
+/// A revision id in its stored form, kept while the walk goes on.
+#[derive(Clone)]
+pub struct Stored(Vec<u8>);
+
+impl Stored {
+    pub fn of(bytes: &[u8]) -> Stored {
+        let mut varlena = vec![0; size_of::<u32>()];
+        varlena.extend_from_slice(bytes);
+        // SAFETY: there is room for the head.
+        unsafe { pgrx::set_varsize_4b(varlena.as_mut_ptr().cast(), varlena.len() as i32) };
+        Stored(varlena)
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0[size_of::<u32>()..]
+    }
+
+    pub fn datum(&self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.0.as_ptr())
+    }
+}
+
+/// A comparison with a column; `_id` and `_rev` are a twin's first and second column, and its index's.
+fn key(
+    number: i16,
+    strategy: u32,
+    function: u32,
+    value: Option<pg_sys::Datum>,
+) -> pg_sys::ScanKeyData {
+    let mut entry = pg_sys::ScanKeyData::default();
+    // SAFETY: ScanKeyInit fills the entry; its collation is "C", as the column's.
+    unsafe {
+        pg_sys::ScanKeyInit(
+            &mut entry,
+            number,
+            strategy as u16,
+            pg_sys::Oid::from_u32(function),
+            value.unwrap_or(pg_sys::Datum::from(0)),
+        );
+    }
+    entry
+}
+
+fn of_record() -> pg_sys::ScanKeyData {
+    key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, "".into_datum())
+}
+
+fn no_revision() -> Option<pg_sys::Datum> {
+    let none: &[u8] = &[];
+    none.into_datum()
+}
