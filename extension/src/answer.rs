@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::jsonb;
 
 /// One change as a reader is shown it.
+#[derive(Clone, Copy)]
 pub struct Shown<'a> {
     pub sequence: i64,
     pub table: &'a str,
@@ -30,6 +31,9 @@ pub trait Answer {
     fn end(self, next: i64);
 }
 
+/// What a page may take before it goes to a file, where `work_mem` is less: ten thousand records of some size.
+const KILOBYTES_MIN: i32 = 32 * 1024;
+
 /// The store that a call's rows are put into.
 pub struct Store {
     rows: *mut pg_sys::Tuplestorestate,
@@ -44,7 +48,15 @@ impl Store {
         unsafe {
             pg_sys::InitMaterializedSRF(call, 0);
             let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            Store { rows: (*result).setResult, desc: (*result).setDesc }
+            let modes = (*result).allowedModes as u32;
+            let random = modes & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random != 0;
+            let per_query = (*(*result).econtext).ecxt_per_query_memory;
+            let outside = pg_sys::MemoryContextSwitchTo(per_query);
+            let kilobytes = pg_sys::work_mem.max(KILOBYTES_MIN);
+            let rows = pg_sys::tuplestore_begin_heap(random, false, kilobytes);
+            pg_sys::MemoryContextSwitchTo(outside);
+            pg_sys::tuplestore_end(std::mem::replace(&mut (*result).setResult, rows));
+            Store { rows, desc: (*result).setDesc }
         }
     }
 
@@ -190,17 +202,25 @@ impl Rows {
 pub struct Wire {
     store: Store,
     json: Varlenas,
+    leaves: Vec<u8>,
+    reader: jsonb::Reader,
 }
 
 impl Answer for Wire {
     fn begin(store: Store) -> Self {
-        Wire { store, json: Varlenas::default() }
+        let (json, leaves, reader) = Default::default();
+        Wire { store, json, leaves, reader }
     }
 
     fn change(&mut self, shown: &Shown) {
         self.json.0.clear();
         let at = self.json.open();
-        write_change(shown, &mut self.json.0);
+        // They have always gone out as jsonb is printed.
+        self.leaves.clear();
+        self.leaves.extend_from_slice(shown.leaves.unwrap_or_default());
+        self.reader.respell(&mut self.leaves);
+        let leaves = shown.leaves.map(|_| &self.leaves[..]);
+        write_change(&Shown { leaves, ..*shown }, &mut self.json.0);
         self.json.close(at);
         self.store.put([shown.sequence.into_datum(), Some(self.json.datum(at))]);
     }

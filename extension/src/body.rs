@@ -41,13 +41,8 @@ struct Attribute {
 /// One table's revisions, a row at a time.
 pub struct Body<'a> {
     shape: &'a Shape,
-    /// The row at hand.
-    row: pg_sys::HeapTuple,
-    /// Its columns up to the last of Godwit's own that a change is made of, and all of them.
-    head: Cells,
     cells: Cells,
     desc: pg_sys::TupleDesc,
-    head_desc: pg_sys::TupleDesc,
     places: Places,
     attributes: Vec<Attribute>,
     /// `,"table":"people"`.
@@ -57,7 +52,6 @@ pub struct Body<'a> {
     /// What writing a row takes; nothing of it stays.
     scratch: pg_sys::MemoryContext,
     copy: Option<pg_sys::HeapTuple>,
-    selected: Box<pg_sys::HeapTupleData>,
 }
 
 impl<'a> Body<'a> {
@@ -105,13 +99,8 @@ impl<'a> Body<'a> {
                 pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             );
-            let head_desc = pg_sys::CreateTupleDescCopy(desc);
-            let p = &places;
-            let last = [p.id, p.revision, p.previous, p.deleted, p.number, p.stub].into_iter().max();
-            (*head_desc).natts = last.map_or(0, |last| last as i32 + 1);
-            let (head, cells) = (Cells::for_rows(head_desc), Cells::for_rows(desc));
-            let row = std::ptr::null_mut();
-            Body { shape, row, head, cells, desc, head_desc, places, attributes, table, settled, scratch, copy: None, selected: Box::default() }
+            let cells = Cells::for_rows(desc);
+            Body { shape, cells, desc, places, attributes, table, settled, scratch, copy: None }
         }
     }
 
@@ -120,9 +109,8 @@ impl<'a> Body<'a> {
     /// # Safety
     /// The tuple must be one of the twin's, and stay until the next is taken.
     pub unsafe fn take(&mut self, tuple: pg_sys::HeapTuple) {
-        self.row = tuple;
         // SAFETY: the caller vouches for the tuple.
-        unsafe { self.head.take(tuple) };
+        unsafe { self.cells.take(tuple) };
     }
 
     /// Takes a copy of a row, which stays until the next is taken so.
@@ -150,29 +138,28 @@ impl<'a> Body<'a> {
         unsafe {
             let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
             let header: pg_sys::HeapTupleHeader = header.cast();
-            *self.selected = pg_sys::HeapTupleData {
+            let mut tuple = pg_sys::HeapTupleData {
                 t_len: ((*header).t_choice.t_datum.datum_len_ as u32) >> 2,
                 t_self: Default::default(),
                 t_tableOid: pg_sys::InvalidOid,
                 t_data: header,
             };
-            let row: pg_sys::HeapTuple = &mut *self.selected;
-            self.take(row);
+            self.take(&mut tuple);
         }
     }
 
     pub fn id(&self) -> &str {
-        let datum = self.head.at(self.places.id).unwrap_or_else(|| self.is_none("_id"));
+        let datum = self.cells.at(self.places.id).unwrap_or_else(|| self.is_none("_id"));
         // SAFETY: the column is of type text.
         unsafe { <&str>::from_datum(datum, false) }.unwrap_or_default()
     }
 
     pub fn id_datum(&self) -> pg_sys::Datum {
-        self.head.at(self.places.id).unwrap_or_else(|| self.is_none("_id"))
+        self.cells.at(self.places.id).unwrap_or_else(|| self.is_none("_id"))
     }
 
     pub fn revision_datum(&self) -> pg_sys::Datum {
-        self.head.at(self.places.revision).unwrap_or_else(|| self.is_none("_rev"))
+        self.cells.at(self.places.revision).unwrap_or_else(|| self.is_none("_rev"))
     }
 
     /// The revision in its stored form.
@@ -185,20 +172,20 @@ impl<'a> Body<'a> {
     }
 
     pub fn is_deleted(&self) -> bool {
-        self.head.at(self.places.deleted).is_some_and(|datum| datum.value() as u8 != 0)
+        self.cells.at(self.places.deleted).is_some_and(|datum| datum.value() as u8 != 0)
     }
 
     pub fn is_stub(&self) -> bool {
-        self.head.at(self.places.stub).is_some_and(|datum| datum.value() as u8 != 0)
+        self.cells.at(self.places.stub).is_some_and(|datum| datum.value() as u8 != 0)
     }
 
     pub fn number(&self) -> i64 {
-        self.head.at(self.places.number).map_or(i64::MAX, |datum| datum.value() as i64)
+        self.cells.at(self.places.number).map_or(i64::MAX, |datum| datum.value() as i64)
     }
 
     fn stored(&self, place: usize) -> Option<&[u8]> {
         // SAFETY: a revision is stored as a varlena.
-        self.head.at(place).and_then(|datum| unsafe { <&[u8]>::from_datum(datum, false) })
+        self.cells.at(place).and_then(|datum| unsafe { <&[u8]>::from_datum(datum, false) })
     }
 
     fn is_none(&self, name: &str) -> ! {
@@ -206,13 +193,11 @@ impl<'a> Body<'a> {
     }
 
     /// Appends the record that was taken.
-    pub fn write(&mut self, line: Ancestry, out: &mut Vec<u8>) {
+    pub fn write(&self, line: Ancestry, out: &mut Vec<u8>) {
         if self.is_stub() {
             let (id, revision) = (self.id().to_owned(), row::read_revision(self.revision()));
             Error::Stub { id, revision }.report()
         }
-        // SAFETY: the row is still there.
-        unsafe { self.cells.take(self.row) };
         let _settings = self.shape.settings();
         // SAFETY: an error leaves both contexts to Postgres.
         let outside = unsafe { pg_sys::MemoryContextSwitchTo(self.scratch) };
@@ -222,6 +207,16 @@ impl<'a> Body<'a> {
             pg_sys::MemoryContextSwitchTo(outside);
             pg_sys::MemoryContextReset(self.scratch);
         }
+    }
+
+    /// Appends what a leaf is without its body.
+    pub fn write_name(&self, stored: &[u8], is_deleted: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"revision\":");
+        write_revision(stored, out);
+        if is_deleted {
+            out.extend_from_slice(b",\"deleted\":true");
+        }
+        out.push(b'}');
     }
 
     fn write_members(&self, line: Ancestry, out: &mut Vec<u8>) {
@@ -293,7 +288,6 @@ impl Drop for Body<'_> {
             // SAFETY: `of` made them.
             unsafe {
                 pg_sys::FreeTupleDesc(self.desc);
-                pg_sys::FreeTupleDesc(self.head_desc);
                 pg_sys::MemoryContextDelete(self.scratch);
             }
         }

@@ -9,68 +9,80 @@ const MICROSECONDS_A_DAY: i64 = 86_400_000_000;
 
 /// `YYYY-MM-DD` of days since 2000-01-01; infinities are Postgres's extreme values.
 pub fn date_text(days: i32) -> String {
-    match days {
-        i32::MIN => "-infinity".into(),
-        i32::MAX => "infinity".into(),
-        days => {
-            let mut text = String::with_capacity(10);
-            push_day(&mut text, days);
-            text
-        }
-    }
+    text(|out| push_date(days, out))
 }
 
 /// RFC 3339 with six fraction digits of microseconds since 2000-01-01, and a zone's suffix.
 pub fn timestamp_text(microseconds: i64, zone: &str) -> String {
-    match microseconds {
-        i64::MIN => "-infinity".into(),
-        i64::MAX => "infinity".into(),
-        _ => {
-            let days = microseconds.div_euclid(MICROSECONDS_A_DAY);
-            let rest = microseconds.rem_euclid(MICROSECONDS_A_DAY);
-            let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
-            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-            let mut text = String::with_capacity(27);
-            push_day(&mut text, days as i32);
-            for (before, number, width) in
-                [('T', hours, 2), (':', minutes, 2), (':', seconds % 60, 2), ('.', fraction, 6)]
-            {
-                text.push(before);
-                push_digits(&mut text, number as u64, width);
-            }
-            text.push_str(zone);
-            text
-        }
+    text(|out| push_timestamp(microseconds, zone, out))
+}
+
+fn text(push: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::with_capacity(TEXT_BYTES);
+    push(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Of most timestamps.
+const TEXT_BYTES: usize = 27;
+
+/// Appends what `date_text` says.
+pub fn push_date(days: i32, out: &mut Vec<u8>) {
+    match days {
+        i32::MIN => out.extend_from_slice(b"-infinity"),
+        i32::MAX => out.extend_from_slice(b"infinity"),
+        days => push_day(days, out),
     }
 }
 
-fn push_day(text: &mut String, days: i32) {
+/// Appends what `timestamp_text` says.
+pub fn push_timestamp(microseconds: i64, zone: &str, out: &mut Vec<u8>) {
+    match microseconds {
+        i64::MIN => return out.extend_from_slice(b"-infinity"),
+        i64::MAX => return out.extend_from_slice(b"infinity"),
+        _ => push_day(microseconds.div_euclid(MICROSECONDS_A_DAY) as i32, out),
+    }
+    let rest = microseconds.rem_euclid(MICROSECONDS_A_DAY);
+    let (seconds, fraction) = ((rest / 1_000_000) as u32, (rest % 1_000_000) as u32);
+    for (before, number, width) in [
+        (b'T', seconds / 3600, 2),
+        (b':', seconds / 60 % 60, 2),
+        (b':', seconds % 60, 2),
+        (b'.', fraction, 6),
+    ] {
+        out.push(before);
+        push_padded(number, width, out);
+    }
+    out.extend_from_slice(zone.as_bytes());
+}
+
+fn push_day(days: i32, out: &mut Vec<u8>) {
     let (mut year, mut month, mut day) = (0i32, 0i32, 0i32);
     // SAFETY: pure arithmetic with three out parameters (utils/adt/datetime.c).
     unsafe { pg_sys::j2date(days + EPOCH_JULIAN_DAY, &mut year, &mut month, &mut day) };
     match year {
         1..=9999 => {}
-        0.. => text.push('+'),
-        _ => text.push('-'),
+        0.. => out.push(b'+'),
+        _ => out.push(b'-'),
     }
-    push_digits(text, year.unsigned_abs().into(), 4);
+    push_padded(year.unsigned_abs(), 4, out);
     for part in [month, day] {
-        text.push('-');
-        push_digits(text, part as u64, 2);
+        out.push(b'-');
+        push_padded(part as u32, 2, out);
     }
 }
 
-/// At least so many digits. Every date of every row goes through here: `write!` takes several times as long.
-fn push_digits(text: &mut String, mut number: u64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let mut from = digits.len();
-    while number > 0 {
-        from -= 1;
-        digits[from] += (number % 10) as u8;
-        number /= 10;
+/// A number with at least so many digits. Every date of every row goes through here: `write!` takes several times as
+/// long.
+fn push_padded(number: u32, width: usize, out: &mut Vec<u8>) {
+    let width = width.max(number.checked_ilog10().map_or(1, |log| log as usize + 1));
+    let first = out.len();
+    out.resize(first + width, b'0');
+    let mut rest = number;
+    for digit in out[first..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
-    let from = from.min(digits.len() - width);
-    text.extend(digits[from..].iter().map(|digit| char::from(*digit)));
 }
 
 /// What Postgres reads for an expanded year: no plus sign, and BC for years up to zero.

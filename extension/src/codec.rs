@@ -379,11 +379,16 @@ impl Codec {
                     revision::write_text(need(<&str>::from_datum(datum, false)), out);
                     out.push(b'}');
                 }
-                Kind::Date => write_plain(out, "date", calendar::date_text(datum.value() as i32)),
+                Kind::Date => {
+                    out.extend_from_slice(b"{\"date\":\"");
+                    calendar::push_date(datum.value() as i32, out);
+                    out.extend_from_slice(b"\"}");
+                }
                 Kind::Timestamp | Kind::Timestamptz => {
                     let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
-                    let text = calendar::timestamp_text(datum.value() as i64, zone);
-                    write_plain(out, "timestamp", text);
+                    out.extend_from_slice(b"{\"timestamp\":\"");
+                    calendar::push_timestamp(datum.value() as i64, zone, out);
+                    out.extend_from_slice(b"\"}");
                 }
                 Kind::Array(element) if is_flat(datum) => element.write_list(datum, out),
                 _ => revision::write_value(&self.read(datum, false), out),

@@ -4,6 +4,8 @@
 //! The form is that of utils/jsonb.h, which is on every disk and so is the same in all versions: a head with a count, an
 //! entry for each key and each value, and then what they hold. Keys stand by their length, then by their bytes.
 
+use pgrx::pg_sys;
+
 const IS_ARRAY: u32 = 0x4000_0000;
 const IS_OBJECT: u32 = 0x2000_0000;
 const ENTRY_TEXT: u32 = 0x0000_0000;
@@ -51,6 +53,23 @@ impl Reader {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Writes a JSON of ours as jsonb is printed.
+    pub fn respell(&mut self, json: &mut Vec<u8>) {
+        let mut varlena = vec![0; ALIGNMENT];
+        if !self.append(json, &mut varlena) {
+            return;
+        }
+        // SAFETY: the head is that of a varlena; what is printed is copied and freed.
+        unsafe {
+            pgrx::set_varsize_4b(varlena.as_mut_ptr().cast(), varlena.len() as i32);
+            let function = pg_sys::Oid::from_u32(pg_sys::F_JSONB_OUT);
+            let text = pg_sys::OidOutputFunctionCall(function, varlena.as_mut_ptr().into());
+            json.clear();
+            json.extend_from_slice(std::ffi::CStr::from_ptr(text).to_bytes());
+            pg_sys::pfree(text.cast());
         }
     }
 

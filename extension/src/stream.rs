@@ -19,11 +19,12 @@ use crate::walk::{self, Sight, Stored, Walk};
 const CHANGES_A_RECORD: i64 = 64;
 /// Winners of deleted records that are remembered: finding one takes a look at every revision.
 const WINNERS_MAX: usize = 10_000;
+/// Records whose latest change is remembered.
+const LATEST_MAX: usize = 100_000;
 
 /// Whether this page can be read here.
 pub fn is_open(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
-    let is_plain = !ask.leaves && ask.filter.is_none();
-    is_plain && shapes.iter().all(|shape| walk::is_open(shape) && !policy::applies(shape))
+    ask.filter.is_none() && shapes.iter().all(|shape| walk::is_open(shape) && !policy::applies(shape))
 }
 
 /// Hands each change above `since` and up to the horizon to `each`, in order, as many as are asked for; how many
@@ -45,7 +46,10 @@ pub fn page(
         let first = heads.iter().enumerate().filter_map(|(at, head)| Some(((*head)?, at))).min();
         let Some((number, at)) = first else { break };
         pgrx::check_for_interrupts!();
-        sources[at].show(ask.include, &mut each);
+        match ask.leaves {
+            true => sources[at].show_leaves(ask.include, &mut each),
+            false => sources[at].show(ask.include, &mut each),
+        }
         heads[at] = sources[at].advance();
         (count, last) = (count + 1, number);
     }
@@ -64,7 +68,10 @@ struct Source<'a> {
     revisions: Walk<'a>,
     other: Body<'a>,
     winners: HashMap<String, Winner>,
+    /// Each record's latest change, where only that is asked for.
+    latest: Option<Latest>,
     texts: Texts,
+    ancestor: Body<'a>,
 }
 
 enum Rows<'a> {
@@ -75,6 +82,14 @@ enum Rows<'a> {
 
 /// A change's number, its record's id as a text of Postgres's, its revision.
 type Listed = (i64, pg_sys::Datum, Stored);
+
+/// By record id a number that the record's latest change is not below.
+struct Latest {
+    numbers: HashMap<String, i64>,
+    until: i64,
+    /// The leaves of the record at hand.
+    leaves: Vec<(Stored, bool)>,
+}
 
 #[derive(Clone)]
 enum Winner {
@@ -107,7 +122,7 @@ impl<'a> Source<'a> {
         let rows = match &ask.ids {
             Some(ids) if (horizon - since) / CHANGES_A_RECORD > ids.len() as i64 => {
                 let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
-                Rows::Listed(listed(&mut records, &mut other, ids, since, horizon))
+                Rows::Listed(listed(&mut records, &mut other, ids, ask.leaves, since, horizon))
             }
             ids => {
                 let ids = ids.as_ref().map(|ids| ids.iter().map(String::as_str).collect());
@@ -123,12 +138,23 @@ impl<'a> Source<'a> {
             revisions: Walk::of_revisions(shape, sight),
             other,
             winners: HashMap::new(),
+            latest: ask.leaves.then(|| Latest { numbers: HashMap::new(), until: horizon, leaves: Vec::new() }),
             texts: Texts::default(),
+            ancestor: Body::of(shape),
         })
     }
 
     /// Takes the next change, and says its number.
     fn advance(&mut self) -> Option<i64> {
+        loop {
+            let number = self.next_change()?;
+            if self.is_latest(number) {
+                return Some(number);
+            }
+        }
+    }
+
+    fn next_change(&mut self) -> Option<i64> {
         match &mut self.rows {
             Rows::InOrder(walk, ids) => loop {
                 let tuple = walk.next()?;
@@ -147,6 +173,91 @@ impl<'a> Source<'a> {
                 Some(number)
             }
         }
+    }
+
+    /// Whether the record at hand has no later change up to the horizon, where that matters.
+    fn is_latest(&mut self, number: i64) -> bool {
+        let Some(latest) = &mut self.latest else { return true };
+        if let Some(known) = latest.numbers.get(self.body.id())
+            && *known > number
+        {
+            return false;
+        }
+        if latest.numbers.len() == LATEST_MAX {
+            latest.numbers.clear();
+        }
+        // Mostly what was edited was edited again, and there is a higher revision that came later.
+        // SAFETY: the id and the revision stay as long as the change is at hand, the tuple until the walk goes on.
+        unsafe {
+            if let Some(tuple) = self.higher.find(self.body.id_datum(), self.body.revision_datum()) {
+                self.other.take(tuple);
+                let higher = self.other.number();
+                if !self.other.is_stub() && (number + 1..=latest.until).contains(&higher) {
+                    latest.numbers.insert(self.body.id().to_owned(), higher);
+                    return false;
+                }
+            }
+            self.records.seek(self.body.id_datum());
+        }
+        let (mut last, until) = (number, latest.until);
+        latest.leaves = leaves(&mut self.records, &mut self.other, |other| {
+            if !other.is_stub() && other.number() <= until {
+                last = last.max(other.number());
+            }
+        });
+        latest.numbers.insert(self.body.id().to_owned(), last);
+        last == number
+    }
+
+    /// Shows the record at hand with its leaves: those that live before tombstones, the highest first.
+    fn show_leaves(&mut self, include: Include, each: &mut impl FnMut(&Shown)) {
+        let found = self.latest.as_mut().map(|latest| std::mem::take(&mut latest.leaves));
+        let found = found.unwrap_or_default();
+        let (living, deleted): (Vec<_>, Vec<_>) = found.into_iter().partition(|leaf| !leaf.1);
+        let Texts { revision, winner, record } = &mut self.texts;
+        for text in [&mut *revision, &mut *winner, &mut *record] {
+            text.clear();
+        }
+        push_revision(self.body.revision(), revision);
+        for (place, (stored, is_deleted)) in living.iter().chain(&deleted).enumerate() {
+            if place == 0 {
+                push_revision(stored.bytes(), winner);
+            }
+            record.push(if place == 0 { b'[' } else { b',' });
+            if include == Include::Nothing {
+                self.other.write_name(stored.bytes(), *is_deleted, record);
+                continue;
+            }
+            // SAFETY: the id is a text, the tuple one of the twin's.
+            let Some(row) = (unsafe { self.revisions.find(self.body.id_datum(), stored.datum()) })
+            else {
+                continue;
+            };
+            // SAFETY: as above; it is copied, for the walk goes on to the ancestors.
+            unsafe { self.other.take_copy(row) };
+            match include {
+                Include::Revision => {
+                    let line = line(&self.other, &mut self.revisions, &mut self.ancestor);
+                    self.other.write(Ancestry::All(&line), record);
+                }
+                _ => self.other.write(Ancestry::Parent, record),
+            }
+        }
+        let leaves = !record.is_empty();
+        if leaves {
+            record.push(b']');
+        }
+        each(&Shown {
+            sequence: self.body.number(),
+            table: &self.shape.wire_name,
+            id: self.body.id(),
+            revision: Some(ascii(revision)),
+            deleted: self.body.is_deleted(),
+            winner: leaves.then(|| ascii(winner)),
+            record: None,
+            leaves: leaves.then_some(record),
+            has_left: false,
+        });
     }
 
     fn show(&mut self, include: Include, each: &mut impl FnMut(&Shown)) {
@@ -240,25 +351,35 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The winner among all of a record's revisions: the highest living leaf, else the highest leaf. Children come
-/// before their parents.
+/// The winner among all of a record's revisions: the highest living leaf, else the highest leaf.
 fn among_all(records: &mut Walk, revision: &mut Body) -> Winner {
+    let leaves = leaves(records, revision, |_| ());
+    let living = leaves.iter().find(|(_, is_deleted)| !is_deleted);
+    match living.or(leaves.first()) {
+        Some((stored, is_deleted)) => Winner::Other(stored.clone(), !is_deleted),
+        None => Winner::None,
+    }
+}
+
+/// A record's leaves, the highest first, each with whether it deletes. Children come before their parents.
+fn leaves(
+    records: &mut Walk,
+    revision: &mut Body,
+    mut each: impl FnMut(&Body),
+) -> Vec<(Stored, bool)> {
     let mut parents: HashSet<Vec<u8>> = HashSet::new();
-    let mut highest = Winner::None;
+    let mut leaves = Vec::new();
     while let Some(tuple) = records.next() {
         pgrx::check_for_interrupts!();
         // SAFETY: a tuple of the twin, which stays until the walk goes on.
         unsafe { revision.take(tuple) };
-        let is_leaf = !revision.is_stub() && !parents.contains(revision.revision());
-        if is_leaf && !revision.is_deleted() {
-            return Winner::Other(Stored::of(revision.revision()), true);
-        }
-        if is_leaf && matches!(highest, Winner::None) {
-            highest = Winner::Other(Stored::of(revision.revision()), false);
+        each(revision);
+        if !revision.is_stub() && !parents.contains(revision.revision()) {
+            leaves.push((Stored::of(revision.revision()), revision.is_deleted()));
         }
         parents.extend(revision.previous().map(<[u8]>::to_vec));
     }
-    highest
+    leaves
 }
 
 fn ascii(revision: &[u8]) -> &str {
@@ -289,12 +410,14 @@ fn listed(
     records: &mut Walk,
     revision: &mut Body,
     ids: HashSet<&str>,
+    only_latest: bool,
     since: i64,
     horizon: i64,
 ) -> Vec<Listed> {
     let mut rows = Vec::new();
     for id in ids {
         let Some(id) = id.into_datum() else { continue };
+        let of_others = rows.len();
         // SAFETY: a text, which stays.
         unsafe { records.seek(id) };
         while let Some(tuple) = records.next() {
@@ -305,7 +428,11 @@ fn listed(
                 rows.push((revision.number(), id, Stored::of(revision.revision())));
             }
         }
+        if only_latest && rows.len() > of_others {
+            rows[of_others..].sort_unstable_by_key(|(number, ..)| std::cmp::Reverse(*number));
+            rows.truncate(of_others + 1);
+        }
     }
-    rows.sort_unstable_by_key(|(number, ..)| std::cmp::Reverse(*number));
+    rows.sort_unstable_by_key(|(number, ..): &Listed| std::cmp::Reverse(*number));
     rows
 }
