@@ -41,6 +41,8 @@ struct Attribute {
 /// One table's revisions, a row at a time.
 pub struct Body<'a> {
     shape: &'a Shape,
+    /// As it was taken.
+    row: pg_sys::HeapTuple,
     cells: Cells,
     desc: pg_sys::TupleDesc,
     places: Places,
@@ -99,8 +101,8 @@ impl<'a> Body<'a> {
                 pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             );
-            let cells = Cells::for_rows(desc);
-            Body { shape, cells, desc, places, attributes, table, settled, scratch, copy: None }
+            let (row, cells) = (std::ptr::null_mut(), Cells::for_rows(desc));
+            Body { shape, row, cells, desc, places, attributes, table, settled, scratch, copy: None }
         }
     }
 
@@ -109,6 +111,7 @@ impl<'a> Body<'a> {
     /// # Safety
     /// The tuple must be one of the twin's, and stay until the next is taken.
     pub unsafe fn take(&mut self, tuple: pg_sys::HeapTuple) {
+        self.row = tuple;
         // SAFETY: the caller vouches for the tuple.
         unsafe { self.cells.take(tuple) };
     }
@@ -118,15 +121,39 @@ impl<'a> Body<'a> {
     /// # Safety
     /// The tuple must be one of the twin's.
     pub unsafe fn take_copy(&mut self, tuple: pg_sys::HeapTuple) {
+        // SAFETY: the caller vouches for the tuple.
+        unsafe { self.keep(pg_sys::heap_copytuple(tuple)) };
+    }
+
+    /// Takes a copy that is this one's from now on.
+    ///
+    /// # Safety
+    /// The tuple must be a copy of one of the twin's.
+    pub unsafe fn keep(&mut self, copy: pg_sys::HeapTuple) {
         // SAFETY: the earlier copy is this one's alone.
         unsafe {
-            if let Some(earlier) = self.copy.take() {
+            if let Some(earlier) = self.copy.replace(copy) {
                 pg_sys::heap_freetuple(earlier);
             }
-            let copy = pg_sys::heap_copytuple(tuple);
-            self.copy = Some(copy);
             self.take(copy);
         }
+    }
+
+    /// A copy of the row that was taken from a table.
+    pub fn copied(&self) -> pg_sys::HeapTuple {
+        // SAFETY: the row is still there.
+        unsafe { pg_sys::heap_copytuple(self.row) }
+    }
+
+    /// The row that was taken from a table, as a composite.
+    pub fn datum(&self) -> pg_sys::Datum {
+        self.datum_of(self.row)
+    }
+
+    /// A row of the twin as a composite.
+    pub fn datum_of(&self, tuple: pg_sys::HeapTuple) -> pg_sys::Datum {
+        // SAFETY: the tuple is of the descriptor.
+        unsafe { pg_sys::heap_copy_tuple_as_datum(tuple, self.desc) }
     }
 
     /// Takes a whole row that a statement has selected.
@@ -144,7 +171,7 @@ impl<'a> Body<'a> {
                 t_tableOid: pg_sys::InvalidOid,
                 t_data: header,
             };
-            self.take(&mut tuple);
+            self.cells.take(&mut tuple);
         }
     }
 

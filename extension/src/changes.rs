@@ -11,6 +11,7 @@ use crate::body::Body;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::left;
+use crate::policy;
 use crate::read;
 use crate::rights::{self, Right};
 use crate::role;
@@ -185,24 +186,45 @@ fn page(
     horizon: i64,
     mut each: impl FnMut(&Shown),
 ) -> i64 {
-    if stream::is_open(shapes, ask)
+    let by_index = stream::is_for(shapes, ask);
+    let is_hidden = shapes.iter().any(|shape| policy::applies(shape));
+    if by_index
+        && !is_hidden
         && let Some((count, last)) = stream::page(shapes, ask, since, horizon, &mut each)
     {
         return if count == ask.max { last } else { horizon };
     }
-    let (changes, next) = by_sql(shapes, ask, since, horizon);
+    let mut changes = Vec::new();
+    let found = match by_index && is_hidden {
+        true => stream::page(shapes, ask, since, horizon, |shown| changes.push(Change::of(shown))),
+        false => None,
+    };
+    if found.is_none() {
+        changes = by_sql(shapes, ask, since, horizon);
+    }
+    let (changes, next) = with_left(changes, shapes, ask, since, horizon);
     for change in &changes {
         each(&change.shown());
     }
     next
 }
 
-/// The changes above `since`, and where to ask from next.
-fn by_sql(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> (Vec<Change>, i64) {
-    let mut changes = match shapes {
+/// The changes above `since`.
+fn by_sql(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> Vec<Change> {
+    match shapes {
         [shape] => of_table(shape, ask, &above(shape, ask), since, horizon),
         _ => of_tables(shapes, ask, since, horizon),
-    };
+    }
+}
+
+/// A page's changes with what has left the reader's view meanwhile, and where to ask from next.
+fn with_left(
+    mut changes: Vec<Change>,
+    shapes: &[Rc<Shape>],
+    ask: &Ask,
+    since: i64,
+    horizon: i64,
+) -> (Vec<Change>, i64) {
     let is_full = |changes: &[Change]| changes.len() as i64 == ask.max;
     let until = match changes.last() {
         Some(last) if is_full(&changes) => last.seq,
@@ -376,6 +398,20 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
 }
 
 impl Change {
+    fn of(shown: &Shown) -> Change {
+        Change {
+            seq: shown.sequence,
+            table: shown.table.to_owned(),
+            id: shown.id.to_owned(),
+            revision: shown.revision.map(str::to_owned),
+            deleted: shown.deleted,
+            winner: shown.winner.map(str::to_owned),
+            record: shown.record.map(<[u8]>::to_vec),
+            leaves: shown.leaves.map(|leaves| String::from_utf8_lossy(leaves).into_owned()),
+            has_left: shown.has_left,
+        }
+    }
+
     fn shown(&self) -> Shown<'_> {
         Shown {
             sequence: self.seq,

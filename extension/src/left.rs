@@ -51,9 +51,17 @@ pub fn between(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) ->
         let Some((last, _, _)) = changes.last() else { return left };
         at = *last;
         let is_full = changes.len() as i64 == CHANGES_AT_ONCE;
-        for (sequence, id, body) in changes {
-            let was_visible = body.is_some_and(|body| policy::shows(shape, body));
-            if was_visible && !policy::sees_record(shape, &id) {
+        let bodies: Vec<pg_sys::Datum> = changes.iter().filter_map(|(_, _, body)| body.as_ref()?.1).collect();
+        let mut shown = policy::shown_of(shape, &bodies).into_iter();
+        let were_visible: Vec<(i64, String)> = changes
+            .into_iter()
+            .filter(|(_, _, body)| body.is_some() && shown.next() == Some(true))
+            .map(|(sequence, id, _)| (sequence, id))
+            .collect();
+        let ids: Vec<String> = were_visible.iter().map(|(_, id)| id.clone()).collect();
+        let seen = policy::seen_of(shape, &ids);
+        for (sequence, id) in were_visible {
+            if !seen.contains(&id) {
                 left.retain(|earlier| earlier.id != id);
                 left.push(Left { sequence, id });
             }

@@ -12,6 +12,7 @@ use pgrx::AnyElement;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::RevisionId;
+use std::collections::HashSet;
 
 use crate::error::{Error, OrReport};
 use crate::reconcile;
@@ -220,6 +221,90 @@ fn last_body(shape: &Shape, id: &str) -> Option<Arg> {
 
 /// Puts a row of the table or of its twin to the policies that hold for the caller.
 fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
+    let Some(condition) = condition(shape, ask) else { return false };
+    let sql = format!("select 1 from {} where {condition}", as_table(shape, "", "$1", ""));
+    role::as_caller(|| {
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        spi::run(&sql, &[row]) > 0
+    })
+}
+
+/// Which of these rows of the twin pass what policies say of reading: as `shows`, for many at once.
+pub fn shown_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
+    let mut shown = vec![false; rows.len()];
+    let Some(condition) = condition(shape, Ask::See).filter(|_| !rows.is_empty()) else {
+        return shown;
+    };
+    // A set in a list of results gives whole rows, where one among tables gives columns.
+    let rows_of = "from (select pg_catalog.unnest($1) as r, pg_catalog.generate_series(1, $2) as n offset 0) s";
+    let sql = format!(
+        "select _godwit_row from {} where {condition}",
+        as_table(shape, rows_of, "s.r", ", s.n as _godwit_row")
+    );
+    // SAFETY: the rows are composites of the twin's type; the array copies them.
+    let (array, row_type) = unsafe {
+        let row_type = pg_sys::get_rel_type_id(shape.twin_relation);
+        let align = pg_sys::TYPALIGN_DOUBLE as std::ffi::c_char;
+        let (first, count) = (rows.as_ptr().cast_mut(), rows.len() as i32);
+        (pg_sys::construct_array(first, count, row_type, -1, false, align), row_type)
+    };
+    // SAFETY: a catalog look-up by OID.
+    let array_type = unsafe { pg_sys::get_array_type(row_type) };
+    let args = [Arg(array_type, Some(array.into())), spi::int8(rows.len() as i64)];
+    let passed = role::as_caller(|| {
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        spi::rows(&sql, &args, |row| row.need::<i64>(1))
+    });
+    // SAFETY: it was made above.
+    unsafe { pg_sys::pfree(array.cast()) };
+    for number in passed {
+        shown[number as usize - 1] = true;
+    }
+    shown
+}
+
+/// Whether the twin's one policy is ours, so that what the caller may see of it is known here.
+pub fn is_ours_alone(shape: &Shape) -> bool {
+    let sql = "select pg_catalog.bool_and(p.polname = 'godwit' and p.polpermissive and p.polcmd = 'r')
+                 from pg_catalog.pg_policy p where p.polrelid = $1";
+    spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.get(1)).first() == Some(&Some(true))
+}
+
+/// The records that the caller may be able to see, where they are few and are found by indexes: those that have a
+/// row for the caller, and those that were deleted.
+pub fn candidates(shape: &Shape, most: usize) -> Option<HashSet<String>> {
+    let sql = "select exists (select from pg_catalog.pg_index i where i.indrelid = $1 and i.indisvalid
+                  and pg_catalog.pg_get_expr(i.indpred, i.indrelid) = '_deleted')";
+    if spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.need::<bool>(1)) != [true] {
+        return None;
+    }
+    let few = |found: &Vec<String>| found.len() <= most;
+    let (id, limit) = (shape.id_of_row("t"), most + 1);
+    let sql = format!("select {id} from {} t limit {limit}", shape.table);
+    let found = role::as_caller(|| spi::rows(&sql, &[], |row| row.need::<String>(1)));
+    let seen = Some(found).filter(few)?;
+    let sql = format!("select distinct h._id from {} h where h._deleted limit {limit}", shape.twin);
+    let found = role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.need::<String>(1)));
+    let deleted = Some(found).filter(few)?;
+    Some(seen.into_iter().chain(deleted).collect())
+}
+
+/// Which of these records the caller may see: `sees_record`, for many at once.
+pub fn seen_of(shape: &Shape, ids: &[String]) -> HashSet<String> {
+    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+    let args = reconcile::key_args(shape, ids);
+    let (keys, same) = (reconcile::keys(shape), reconcile::same_key(shape));
+    let sql = format!("select k.id from {keys} join {} t on {same}", shape.table);
+    let found = || spi::rows(&sql, &args, |row| row.need::<String>(1));
+    let mut seen: HashSet<String> = role::as_caller(found).into_iter().collect();
+    let there: HashSet<String> = role::as_owner(shape.owner, found).into_iter().collect();
+    let gone = ids.iter().filter(|id| !there.contains(*id));
+    seen.extend(gone.filter(|id| sees_record(shape, id)).cloned());
+    seen
+}
+
+/// What the policies that hold for the caller say, as SQL on a row of the table; none that nothing passes.
+fn condition(shape: &Shape, ask: Ask) -> Option<String> {
     let user = role::author();
     let mut permitted: Vec<&str> = Vec::new();
     let mut restricted: Vec<String> = Vec::new();
@@ -231,18 +316,9 @@ fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
         }
     }
     if permitted.is_empty() {
-        return false;
+        return None;
     }
-    let sql = format!(
-        "select 1 from {} where (({})){}",
-        as_table(shape),
-        permitted.join(") or ("),
-        restricted.concat()
-    );
-    role::as_caller(|| {
-        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-        spi::run(&sql, &[row]) > 0
-    })
+    Some(format!("(({})){}", permitted.join(") or ("), restricted.concat()))
 }
 
 /// A row of the table made of its stored columns, by the table's name, and of its generated ones.
@@ -261,10 +337,11 @@ pub fn row_expression(shape: &Shape) -> String {
     format!("(row({})::{}).*", members.join(", "), shape.table)
 }
 
-/// The row `$1` as if it stood in the table: under the table's name, with its generated columns.
-fn as_table(shape: &Shape) -> String {
+/// Rows as if they stood in the table: under the table's name, with its generated columns. `row` is one of them, of
+/// `rows`; `beside` is another column.
+fn as_table(shape: &Shape, rows: &str, row: &str, beside: &str) -> String {
     let name = quote(&shape.name);
-    let stored = columns(shape, |column| format!("($1).{column}"));
+    let stored = columns(shape, |column| format!("({row}).{column}"));
     let generated: Vec<String> = shape
         .columns
         .iter()
@@ -274,7 +351,7 @@ fn as_table(shape: &Shape) -> String {
             format!(", ({expression})::{} as {}", column.type_name, column.quoted)
         })
         .collect();
-    format!("(select *{} from (select {stored}) {name}) {name}", generated.concat())
+    format!("(select *{} from (select {stored}{beside} {rows}) {name}) {name}", generated.concat())
 }
 
 /// The table's stored columns as a list.

@@ -3,28 +3,48 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::body::{Body, Ancestry, push_revision};
 use crate::answer::Shown;
 use crate::changes::{Ask, Include};
-use crate::error::Error;
+use crate::error::{Error, OrReport};
+use crate::filter::Filter;
 use crate::policy;
 use crate::shape::Shape;
-use crate::walk::{self, Sight, Stored, Walk};
+use crate::spi::{self, Arg};
+use crate::walk::{self, Gate, Sight, Stored, Walk};
 
 /// Where a reader names records, the stream itself is read if it has less than this many changes for each: a look
 /// at a record's revisions costs about as much.
 const CHANGES_A_RECORD: i64 = 64;
 /// Winners of deleted records that are remembered: finding one takes a look at every revision.
 const WINNERS_MAX: usize = 10_000;
+/// Revisions that a filter may match to be looked up before the stream is read, and the least that the stream must
+/// have then.
+const MATCHING_MAX: usize = 100_000;
+const MATCHING_CHANGES_MIN: i64 = 1000;
+/// Records that a caller under row-level security may have to be looked up before the stream is read, and the least
+/// that the stream must have then.
+const CANDIDATES_MAX: usize = 10_000;
+const CANDIDATES_CHANGES_MIN: i64 = 10_000;
+/// Changes that are put to the policies at once.
+const CHANGES_AT_ONCE: usize = 1000;
 /// Records whose latest change is remembered.
 const LATEST_MAX: usize = 100_000;
 
 /// Whether this page can be read here.
-pub fn is_open(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
-    ask.filter.is_none() && shapes.iter().all(|shape| walk::is_open(shape) && !policy::applies(shape))
+pub fn is_for(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
+    shapes.iter().all(|shape| match walk::gate(shape) {
+        Gate::Open => !policy::applies(shape),
+        // Which of a record's changes is the last that is seen, and what a filter matches of it, is asked in SQL.
+        Gate::Policies => {
+            let is_plain = !ask.leaves && ask.filter.is_none();
+            is_plain && policy::applies(shape) && policy::is_ours_alone(shape)
+        }
+        Gate::Closed => false,
+    })
 }
 
 /// Hands each change above `since` and up to the horizon to `each`, in order, as many as are asked for; how many
@@ -46,9 +66,11 @@ pub fn page(
         let first = heads.iter().enumerate().filter_map(|(at, head)| Some(((*head)?, at))).min();
         let Some((number, at)) = first else { break };
         pgrx::check_for_interrupts!();
+        let source = &mut sources[at];
         match ask.leaves {
-            true => sources[at].show_leaves(ask.include, &mut each),
-            false => sources[at].show(ask.include, &mut each),
+            _ if source.has_left() => source.show_left(&mut each),
+            true => source.show_leaves(ask.include, &mut each),
+            false => source.show(ask.include, &mut each),
         }
         heads[at] = sources[at].advance();
         (count, last) = (count + 1, number);
@@ -60,6 +82,9 @@ pub fn page(
 struct Source<'a> {
     shape: &'a Shape,
     rows: Rows<'a>,
+    matching: Option<Matching<'a>>,
+    /// What was looked through and is shown to the caller, where row-level security hides some.
+    seen: Option<VecDeque<(i64, pg_sys::HeapTuple)>>,
     /// The change at hand.
     body: Body<'a>,
     /// For the record's other revisions.
@@ -75,7 +100,7 @@ struct Source<'a> {
 }
 
 enum Rows<'a> {
-    InOrder(Box<Walk<'a>>, Option<HashSet<&'a str>>),
+    InOrder(Box<Walk<'a>>, Option<HashSet<String>>),
     /// Those of the records that were asked for, the last first.
     Listed(Vec<Listed>),
 }
@@ -89,6 +114,53 @@ struct Latest {
     until: i64,
     /// The leaves of the record at hand.
     leaves: Vec<(Stored, bool)>,
+}
+
+/// What a filter matches: by record id the revisions whose bodies do, in their stored form.
+struct Matching<'a> {
+    filter: &'a Filter,
+    revisions: HashMap<String, Vec<Vec<u8>>>,
+}
+
+impl<'a> Matching<'a> {
+    /// None where looking through the stream takes less, or there are too many.
+    fn of(shape: &Shape, filter: &'a Filter, changes: i64) -> Option<Matching<'a>> {
+        if changes < MATCHING_CHANGES_MIN {
+            return None;
+        }
+        // In an inner query of its own, so that the limit is not taken for a promise that matches come soon.
+        let sql = format!(
+            "select x._id, x._rev from (select x._id, x._rev from {} x
+              where not x._deleted and not x._stub and {} offset 0) x limit {}",
+            shape.twin,
+            filter.condition(shape, "x", "$1").or_report(),
+            MATCHING_MAX + 1,
+        );
+        let found = spi::rows(&sql, &[filter.values()], |row| (row.need(1), row.need(2)));
+        if found.len() > MATCHING_MAX {
+            return None;
+        }
+        let mut revisions: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+        for (id, revision) in found {
+            revisions.entry(id).or_default().push(revision);
+        }
+        Some(Matching { filter, revisions })
+    }
+
+    /// What was not found may have been committed since.
+    fn has(&self, shape: &Shape, id: &str, revision: &Stored) -> bool {
+        let known = self.revisions.get(id);
+        if known.is_some_and(|known| known.iter().any(|known| known == revision.bytes())) {
+            return true;
+        }
+        let sql = format!(
+            "select 1 from {} x where x._id = $2 and x._rev = $3 and {}",
+            shape.twin,
+            self.filter.condition(shape, "x", "$1").or_report(),
+        );
+        let revision = Arg(shape.revision_type, Some(revision.datum()));
+        spi::run(&sql, &[self.filter.values(), spi::text(id), revision]) > 0
+    }
 }
 
 #[derive(Clone)]
@@ -117,21 +189,33 @@ impl<'a> Source<'a> {
         horizon: i64,
     ) -> Option<Source<'a>> {
         let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
+        let mut ids: Option<HashSet<String>> = ask.ids.as_ref().map(|ids| ids.iter().cloned().collect());
+        let matching = match &ask.filter {
+            None => None,
+            Some(filter) => {
+                let matching = Matching::of(shape, filter, horizon - since)?;
+                let fits = |id: &&String| ids.as_ref().is_none_or(|ids| ids.contains(*id));
+                ids = Some(matching.revisions.keys().filter(fits).cloned().collect());
+                Some(matching)
+            }
+        };
+        let is_hidden = policy::applies(shape);
+        if is_hidden && ids.is_none() && horizon - since > CANDIDATES_CHANGES_MIN {
+            ids = policy::candidates(shape, CANDIDATES_MAX);
+        }
         let mut records = Walk::of_records(shape, sight);
         let mut other = Body::of(shape);
-        let rows = match &ask.ids {
+        let rows = match ids {
             Some(ids) if (horizon - since) / CHANGES_A_RECORD > ids.len() as i64 => {
-                let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
-                Rows::Listed(listed(&mut records, &mut other, ids, ask.leaves, since, horizon))
+                Rows::Listed(listed(&mut records, &mut other, &ids, ask.leaves, since, horizon))
             }
-            ids => {
-                let ids = ids.as_ref().map(|ids| ids.iter().map(String::as_str).collect());
-                Rows::InOrder(Box::new(numbers), ids)
-            }
+            ids => Rows::InOrder(Box::new(numbers), ids),
         };
         Some(Source {
             shape,
             rows,
+            matching,
+            seen: is_hidden.then(VecDeque::new),
             body: Body::of(shape),
             records,
             higher: Walk::of_higher(shape, sight),
@@ -155,6 +239,55 @@ impl<'a> Source<'a> {
     }
 
     fn next_change(&mut self) -> Option<i64> {
+        if self.seen.is_none() {
+            return self.next_row();
+        }
+        loop {
+            if let Some((number, tuple)) = self.seen.as_mut().and_then(VecDeque::pop_front) {
+                // SAFETY: a copy of a tuple of the twin.
+                unsafe { self.body.keep(tuple) };
+                return Some(number);
+            }
+            if !self.look_on() {
+                return None;
+            }
+        }
+    }
+
+    /// Looks through some more changes for those that the caller may see; false when there are no more.
+    fn look_on(&mut self) -> bool {
+        let mut rows: Vec<(i64, pg_sys::HeapTuple, String, bool)> = Vec::new();
+        while rows.len() < CHANGES_AT_ONCE {
+            let Some(number) = self.next_row() else { break };
+            let has_body = !self.body.is_deleted();
+            rows.push((number, self.body.copied(), self.body.id().to_owned(), has_body));
+        }
+        let is_more = !rows.is_empty();
+        let ids: HashSet<&String> = rows.iter().map(|(_, _, id, _)| id).collect();
+        let seen = policy::seen_of(self.shape, &ids.into_iter().cloned().collect::<Vec<_>>());
+        let bodies: Vec<pg_sys::Datum> = rows
+            .iter()
+            .filter(|(_, _, id, has_body)| *has_body && seen.contains(id))
+            .map(|(_, tuple, ..)| self.body.datum_of(*tuple))
+            .collect();
+        let mut shown = policy::shown_of(self.shape, &bodies).into_iter();
+        let queue = self.seen.get_or_insert_default();
+        for (number, tuple, id, has_body) in rows {
+            if seen.contains(&id) && (!has_body || shown.next() == Some(true)) {
+                queue.push_back((number, tuple));
+            } else {
+                // SAFETY: a copy that nobody else has.
+                unsafe { pg_sys::heap_freetuple(tuple) };
+            }
+        }
+        for body in bodies {
+            // SAFETY: as above.
+            unsafe { pg_sys::pfree(body.cast_mut_ptr()) };
+        }
+        is_more
+    }
+
+    fn next_row(&mut self) -> Option<i64> {
         match &mut self.rows {
             Rows::InOrder(walk, ids) => loop {
                 let tuple = walk.next()?;
@@ -200,13 +333,41 @@ impl<'a> Source<'a> {
             self.records.seek(self.body.id_datum());
         }
         let (mut last, until) = (number, latest.until);
-        latest.leaves = leaves(&mut self.records, &mut self.other, |other| {
+        latest.leaves = leaves(&mut self.records, &mut self.other, |other, _| {
             if !other.is_stub() && other.number() <= until {
                 last = last.max(other.number());
             }
         });
         latest.numbers.insert(self.body.id().to_owned(), last);
         last == number
+    }
+
+    /// Whether the record at hand matched once and does no longer. What is deleted has not left.
+    fn has_left(&mut self) -> bool {
+        if self.matching.is_none() {
+            return false;
+        }
+        let winner = match self.winner() {
+            Winner::This if !self.body.is_deleted() => Stored::of(self.body.revision()),
+            Winner::Other(stored, true) => stored,
+            _ => return false,
+        };
+        let id = self.body.id();
+        self.matching.as_ref().is_some_and(|matching| !matching.has(self.shape, id, &winner))
+    }
+
+    fn show_left(&self, each: &mut impl FnMut(&Shown)) {
+        each(&Shown {
+            sequence: self.body.number(),
+            table: &self.shape.wire_name,
+            id: self.body.id(),
+            revision: None,
+            deleted: false,
+            winner: None,
+            record: None,
+            leaves: None,
+            has_left: true,
+        });
     }
 
     /// Shows the record at hand with its leaves: those that live before tombstones, the highest first.
@@ -321,21 +482,24 @@ impl<'a> Source<'a> {
         let higher = unsafe { self.higher.find(self.body.id_datum(), self.body.revision_datum()) };
         match higher {
             None if !self.body.is_deleted() => return Winner::This,
-            None => {}
-            Some(tuple) => {
+            Some(tuple) if self.seen.is_none() => {
                 // SAFETY: a tuple of the twin, which stays until the walk goes on.
                 unsafe { self.other.take(tuple) };
                 if !self.other.is_deleted() && !self.other.is_stub() {
                     return Winner::Other(Stored::of(self.other.revision()), true);
                 }
             }
+            _ => {}
         }
         if let Some(winner) = self.winners.get(self.body.id()) {
             return self.as_seen(winner.clone());
         }
         // SAFETY: the id stays.
         unsafe { self.records.seek(self.body.id_datum()) };
-        let winner = among_all(&mut self.records, &mut self.other);
+        let winner = match self.seen {
+            None => among_all(&mut self.records, &mut self.other),
+            Some(_) => among_seen(self.shape, &mut self.records, &mut self.other),
+        };
         if self.winners.len() == WINNERS_MAX {
             self.winners.clear();
         }
@@ -353,7 +517,7 @@ impl<'a> Source<'a> {
 
 /// The winner among all of a record's revisions: the highest living leaf, else the highest leaf.
 fn among_all(records: &mut Walk, revision: &mut Body) -> Winner {
-    let leaves = leaves(records, revision, |_| ());
+    let leaves = leaves(records, revision, |_, _| ());
     let living = leaves.iter().find(|(_, is_deleted)| !is_deleted);
     match living.or(leaves.first()) {
         Some((stored, is_deleted)) => Winner::Other(stored.clone(), !is_deleted),
@@ -361,11 +525,32 @@ fn among_all(records: &mut Walk, revision: &mut Body) -> Winner {
     }
 }
 
+/// The same among those that the caller is shown of a record that it sees: the highest, unless that has no body.
+fn among_seen(shape: &Shape, records: &mut Walk, revision: &mut Body) -> Winner {
+    let (mut is_top, mut highest) = (true, Winner::None);
+    let mut living = None;
+    leaves(records, revision, |revision, is_leaf| {
+        let has_body = !revision.is_deleted() && !revision.is_stub();
+        // Of what is no leaf only the highest counts.
+        if living.is_some() || !(is_top || is_leaf) {
+            return;
+        }
+        let is_shown = !has_body || policy::shown_of(shape, &[revision.datum()]) == [true];
+        if is_shown && has_body && (is_top || is_leaf) {
+            living = Some(Winner::Other(Stored::of(revision.revision()), true));
+        } else if is_shown && is_leaf && matches!(highest, Winner::None) {
+            highest = Winner::Other(Stored::of(revision.revision()), false);
+        }
+        is_top &= !is_shown;
+    });
+    living.unwrap_or(highest)
+}
+
 /// A record's leaves, the highest first, each with whether it deletes. Children come before their parents.
 fn leaves(
     records: &mut Walk,
     revision: &mut Body,
-    mut each: impl FnMut(&Body),
+    mut each: impl FnMut(&Body, bool),
 ) -> Vec<(Stored, bool)> {
     let mut parents: HashSet<Vec<u8>> = HashSet::new();
     let mut leaves = Vec::new();
@@ -373,8 +558,9 @@ fn leaves(
         pgrx::check_for_interrupts!();
         // SAFETY: a tuple of the twin, which stays until the walk goes on.
         unsafe { revision.take(tuple) };
-        each(revision);
-        if !revision.is_stub() && !parents.contains(revision.revision()) {
+        let is_leaf = !revision.is_stub() && !parents.contains(revision.revision());
+        each(revision, is_leaf);
+        if is_leaf {
             leaves.push((Stored::of(revision.revision()), revision.is_deleted()));
         }
         parents.extend(revision.previous().map(<[u8]>::to_vec));
@@ -409,14 +595,14 @@ fn line(revision: &Body, revisions: &mut Walk, ancestor: &mut Body) -> Vec<Vec<u
 fn listed(
     records: &mut Walk,
     revision: &mut Body,
-    ids: HashSet<&str>,
+    ids: &HashSet<String>,
     only_latest: bool,
     since: i64,
     horizon: i64,
 ) -> Vec<Listed> {
     let mut rows = Vec::new();
     for id in ids {
-        let Some(id) = id.into_datum() else { continue };
+        let Some(id) = id.as_str().into_datum() else { continue };
         let of_others = rows.len();
         // SAFETY: a text, which stays.
         unsafe { records.seek(id) };

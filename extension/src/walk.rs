@@ -1,7 +1,7 @@
 //! In charge of reading a twin by its indexes, without SQL: for who may read all of it, the executor is most of what
 //! a look costs.
 //!
-//! Whatever a policy, or a right to some columns only, would stand between is for Postgres to read (`is_open`).
+//! Whatever a policy, or a right to some columns only, would stand between is for Postgres to read (`gate`).
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -9,16 +9,28 @@ use pgrx::prelude::*;
 use crate::shape::Shape;
 use crate::spi;
 
-/// Whether the caller may read every row of the twin and every column.
-pub fn is_open(shape: &Shape) -> bool {
+/// What stands between the caller and a twin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// The caller may read every row of it and every column.
+    Open,
+    /// Every column, of the rows that its policies let pass.
+    Policies,
+    Closed,
+}
+
+pub fn gate(shape: &Shape) -> Gate {
     // SAFETY: catalog look-ups by OID for the current user.
     unsafe {
         let user = pg_sys::GetUserId();
         let right = pg_sys::ACL_SELECT as pg_sys::AclMode;
         let may = pg_sys::pg_class_aclcheck(shape.twin_relation, user, right);
         let policies = pg_sys::check_enable_rls(shape.twin_relation, pg_sys::InvalidOid, true);
-        may == pg_sys::AclResult::ACLCHECK_OK
-            && policies != pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+        match may == pg_sys::AclResult::ACLCHECK_OK {
+            true if policies != pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 => Gate::Open,
+            true => Gate::Policies,
+            false => Gate::Closed,
+        }
     }
 }
 
