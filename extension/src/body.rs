@@ -102,7 +102,18 @@ impl<'a> Body<'a> {
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             );
             let (row, cells) = (std::ptr::null_mut(), Cells::for_rows(desc));
-            Body { shape, row, cells, desc, places, attributes, table, settled, scratch, copy: None }
+            Body {
+                shape,
+                row,
+                cells,
+                desc,
+                places,
+                attributes,
+                table,
+                settled,
+                scratch,
+                copy: None,
+            }
         }
     }
 
@@ -216,7 +227,8 @@ impl<'a> Body<'a> {
     }
 
     fn is_none(&self, name: &str) -> ! {
-        Error::BadArgument(format!("this is not a row of {}: {name} is null", self.shape.twin)).report()
+        Error::BadArgument(format!("this is not a row of {}: {name} is null", self.shape.twin))
+            .report()
     }
 
     /// Appends the record that was taken.

@@ -388,9 +388,9 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
             revision: Some(row.need(3)).filter(|_| !has_left),
             deleted: row.need::<bool>(4) && !has_left,
             winner: row.get(5).filter(|_| !has_left),
-            record: row
-                .get(7)
-                .map(|datum| read::record_of(shape, &mut body, datum, ask.include == Include::Revision)),
+            record: row.get(7).map(|datum| {
+                read::record_of(shape, &mut body, datum, ask.include == Include::Revision)
+            }),
             leaves: row.get(8),
             has_left,
         }

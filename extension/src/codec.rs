@@ -362,7 +362,9 @@ impl Codec {
         // SAFETY: the caller vouches for the type, and so for each form below.
         unsafe {
             match &self.kind {
-                Kind::Bool if datum.value() as u8 != 0 => out.extend_from_slice(b"{\"bool\":\"true\"}"),
+                Kind::Bool if datum.value() as u8 != 0 => {
+                    out.extend_from_slice(b"{\"bool\":\"true\"}")
+                }
                 Kind::Bool => out.extend_from_slice(b"{\"bool\":\"false\"}"),
                 Kind::Int2 => write_plain(out, "int", datum.value() as i16),
                 Kind::Int4 => write_plain(out, "int", datum.value() as i32),
@@ -435,7 +437,9 @@ impl Codec {
 /// The datum must be an array.
 unsafe fn is_flat(datum: pg_sys::Datum) -> bool {
     // SAFETY: the caller vouches for the datum; its head is all that is read.
-    unsafe { (*pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>()).ndim <= 1 }
+    unsafe {
+        (*pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>()).ndim <= 1
+    }
 }
 
 /// A scalar whose text needs no escape.

@@ -22,11 +22,20 @@ const ALIGNMENT: usize = size_of::<u32>();
 enum Node {
     True,
     /// A piece of `texts`.
-    Text { first: usize, length: usize },
+    Text {
+        first: usize,
+        length: usize,
+    },
     /// A piece of `items`.
-    Array { first: usize, count: usize },
+    Array {
+        first: usize,
+        count: usize,
+    },
     /// A piece of `items`: each key and its value.
-    Object { first: usize, count: usize },
+    Object {
+        first: usize,
+        count: usize,
+    },
 }
 
 /// What reading a JSON takes; kept for the next.

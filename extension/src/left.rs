@@ -51,7 +51,8 @@ pub fn between(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) ->
         let Some((last, _, _)) = changes.last() else { return left };
         at = *last;
         let is_full = changes.len() as i64 == CHANGES_AT_ONCE;
-        let bodies: Vec<pg_sys::Datum> = changes.iter().filter_map(|(_, _, body)| body.as_ref()?.1).collect();
+        let bodies: Vec<pg_sys::Datum> =
+            changes.iter().filter_map(|(_, _, body)| body.as_ref()?.1).collect();
         let mut shown = policy::shown_of(shape, &bodies).into_iter();
         let were_visible: Vec<(i64, String)> = changes
             .into_iter()

@@ -265,7 +265,8 @@ pub fn shown_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
 
 /// Whether the twin's one policy is ours, so that what the caller may see of it is known here.
 pub fn is_ours_alone(shape: &Shape) -> bool {
-    let sql = "select pg_catalog.bool_and(p.polname = 'godwit' and p.polpermissive and p.polcmd = 'r')
+    let sql =
+        "select pg_catalog.bool_and(p.polname = 'godwit' and p.polpermissive and p.polcmd = 'r')
                  from pg_catalog.pg_policy p where p.polrelid = $1";
     spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.get(1)).first() == Some(&Some(true))
 }
@@ -273,7 +274,8 @@ pub fn is_ours_alone(shape: &Shape) -> bool {
 /// The records that the caller may be able to see, where they are few and are found by indexes: those that have a
 /// row for the caller, and those that were deleted.
 pub fn candidates(shape: &Shape, most: usize) -> Option<HashSet<String>> {
-    let sql = "select exists (select from pg_catalog.pg_index i where i.indrelid = $1 and i.indisvalid
+    let sql =
+        "select exists (select from pg_catalog.pg_index i where i.indrelid = $1 and i.indisvalid
                   and pg_catalog.pg_get_expr(i.indpred, i.indrelid) = '_deleted')";
     if spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.need::<bool>(1)) != [true] {
         return None;

@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-use crate::body::{Body, Ancestry, push_revision};
 use crate::answer::Shown;
+use crate::body::{Ancestry, Body, push_revision};
 use crate::changes::{Ask, Include};
 use crate::error::{Error, OrReport};
 use crate::filter::Filter;
@@ -189,7 +189,8 @@ impl<'a> Source<'a> {
         horizon: i64,
     ) -> Option<Source<'a>> {
         let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
-        let mut ids: Option<HashSet<String>> = ask.ids.as_ref().map(|ids| ids.iter().cloned().collect());
+        let mut ids: Option<HashSet<String>> =
+            ask.ids.as_ref().map(|ids| ids.iter().cloned().collect());
         let matching = match &ask.filter {
             None => None,
             Some(filter) => {
@@ -222,7 +223,11 @@ impl<'a> Source<'a> {
             revisions: Walk::of_revisions(shape, sight),
             other,
             winners: HashMap::new(),
-            latest: ask.leaves.then(|| Latest { numbers: HashMap::new(), until: horizon, leaves: Vec::new() }),
+            latest: ask.leaves.then(|| Latest {
+                numbers: HashMap::new(),
+                until: horizon,
+                leaves: Vec::new(),
+            }),
             texts: Texts::default(),
             ancestor: Body::of(shape),
         })
@@ -322,7 +327,8 @@ impl<'a> Source<'a> {
         // Mostly what was edited was edited again, and there is a higher revision that came later.
         // SAFETY: the id and the revision stay as long as the change is at hand, the tuple until the walk goes on.
         unsafe {
-            if let Some(tuple) = self.higher.find(self.body.id_datum(), self.body.revision_datum()) {
+            if let Some(tuple) = self.higher.find(self.body.id_datum(), self.body.revision_datum())
+            {
                 self.other.take(tuple);
                 let higher = self.other.number();
                 if !self.other.is_stub() && (number + 1..=latest.until).contains(&higher) {

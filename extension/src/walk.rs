@@ -68,12 +68,7 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// The twin's rows whose numbers are above `since` and up to `until`, in their order. None where the twin
     /// isn't the plain table that was made, with its index.
-    pub fn of_numbers(
-        shape: &Shape,
-        sight: &'a Sight,
-        since: i64,
-        until: i64,
-    ) -> Option<Walk<'a>> {
+    pub fn of_numbers(shape: &Shape, sight: &'a Sight, since: i64, until: i64) -> Option<Walk<'a>> {
         let sql = "select i.indexrelid, a.attnum
                      from pg_catalog.pg_class c
                      join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = '_seq'
