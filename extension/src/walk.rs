@@ -60,6 +60,8 @@ pub struct Walk<'a> {
     index: pg_sys::Relation,
     scan: pg_sys::SysScanDesc,
     direction: pg_sys::ScanDirection::Type,
+    /// A scan that has ended would begin again.
+    is_over: bool,
     /// What the scan was begun with; `seek` and `find` put other values in.
     keys: [pg_sys::ScanKeyData; 2],
     _sight: &'a Sight,
@@ -129,14 +131,18 @@ impl<'a> Walk<'a> {
             let index = pg_sys::index_open(index, lock);
             let first = keys.as_mut_ptr();
             let scan = pg_sys::systable_beginscan_ordered(twin, index, sight.0, count, first);
-            Walk { twin, index, scan, direction, keys, _sight: sight }
+            Walk { twin, index, scan, direction, is_over: false, keys, _sight: sight }
         }
     }
 
     /// The next row; it is there until the walk goes on.
     pub fn next(&mut self) -> Option<pg_sys::HeapTuple> {
+        if self.is_over {
+            return None;
+        }
         // SAFETY: the scan is open.
         let tuple = unsafe { pg_sys::systable_getnext_ordered(self.scan, self.direction) };
+        self.is_over = tuple.is_null();
         (!tuple.is_null()).then_some(tuple)
     }
 
@@ -165,6 +171,7 @@ impl<'a> Walk<'a> {
     }
 
     fn go(&mut self, count: i32) {
+        self.is_over = false;
         let (keys, none) = (self.keys.as_mut_ptr(), std::ptr::null_mut());
         // SAFETY: as many keys as the scan was begun with; their numbers are those of the index's columns.
         unsafe { pg_sys::index_rescan((*self.scan).iscan, keys, count, none, 0) };
