@@ -46,7 +46,10 @@ fn _first_revision(id: &str, names: &str, body: AnyElement) -> Vec<u8> {
     let known = BODIES.take().filter(|known| known.is_of(&tuple, names));
     let bodies = known.unwrap_or_else(|| Bodies::of(&tuple, names).or_report());
     let revision = bodies.revision(id, tuple);
-    BODIES.set(Some(bodies));
+    // A type with a name may be altered and keep its OID; what a row expression is of stays as it is.
+    if bodies.row_type.0 == pg_sys::RECORDOID {
+        BODIES.set(Some(bodies));
+    }
     revision.to_sortable()
 }
 
