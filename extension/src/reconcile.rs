@@ -83,7 +83,8 @@ pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) 
         shown.extend(role::as_owner(shape.owner, || lock(shape, &others)));
     }
     let locked: BTreeSet<String> = shown.iter().map(|(id, _)| id.clone()).collect();
-    let mut stepped_back = false;
+    let mut is_shown_anew = false;
+    let mut has_inserted = false;
     for round in 0..=ROUNDS_MAX {
         let due = role::as_owner(shape.owner, || due(shape, ids));
         shown.extend(due.iter().filter_map(|due| Some((due.id.clone(), due.row.clone()?))));
@@ -95,15 +96,16 @@ pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) 
             }
             Some(_) => {}
         }
-        let all = role::as_owner(shape.owner, || write(shape, &due, round));
+        let all = role::as_owner(shape.owner, || write(shape, &due, &mut has_inserted));
         // Each row was locked when its winner was elected, or is new, and holds what was written to it.
         if all && due.iter().all(|due| due.row.is_none() || locked.contains(&due.id)) {
             break;
         }
-        stepped_back |= due.iter().any(|due| due.row.is_none());
+        is_shown_anew |= due.iter().any(|due| due.row.is_none() || due.shows.is_none());
     }
-    // Another session's row, beside which ours stepped back, may show the winner already.
-    if stepped_back {
+    // Another session's row, beside which ours stepped back, may show the winner already; and so may what came
+    // of a delete.
+    if is_shown_anew {
         shown.extend(role::as_owner(shape.owner, || lock(shape, ids)));
     }
     conflicted::note(shape, ids, added, &shown)
@@ -158,8 +160,8 @@ fn due(shape: &Shape, ids: &[String]) -> Vec<Due> {
 }
 
 /// Whether each of them has come to be as its winner says.
-fn write(shape: &Shape, due: &[Due], round: usize) -> bool {
-    let mut all = writes_as_told(shape);
+fn write(shape: &Shape, due: &[Due], has_inserted: &mut bool) -> bool {
+    let (mut all, has_triggers) = writes_as_told(shape);
     let gone: Vec<String> =
         due.iter().filter(|due| due.shows.is_none()).map(|due| due.id.clone()).collect();
     if !gone.is_empty() {
@@ -171,21 +173,30 @@ fn write(shape: &Shape, due: &[Due], round: usize) -> bool {
         );
         let args = key_args(shape, &gone);
         all &= role::as_caller(|| spi::run(&sql, &args)) == gone.len() as u64;
+        // What comes of a delete (ON DELETE SET NULL to a row of the same table, say) may have edited rows
+        // that are due: what they show now has had no part in this election.
+        if has_triggers && gone.len() < due.len() {
+            return false;
+        }
     }
     all &= show(shape, due.iter().filter(|due| due.row.is_some()), &update_sql(shape));
-    all & show(shape, due.iter().filter(|due| due.row.is_none()), &insert_sql(shape, round))
+    let new: Vec<&Due> = due.iter().filter(|due| due.row.is_none()).collect();
+    let steps_back = !std::mem::replace(has_inserted, *has_inserted || !new.is_empty());
+    all & show(shape, new.into_iter(), &insert_sql(shape, steps_back))
 }
 
-/// Whether what is written to the table is what it has then: no rule and no trigger of the app's is in between.
-fn writes_as_told(shape: &Shape) -> bool {
+/// Whether what is written to the table is what it has then: no rule and no trigger of the app's is in between;
+/// and whether it has any triggers of others.
+fn writes_as_told(shape: &Shape) -> (bool, bool) {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: the relation is open while it is looked at. A partition has triggers of its own.
     unsafe {
         let table = pg_sys::table_open(shape.relation, lock);
         let is_table = (*(*table).rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION;
         let told = is_table && (*table).rd_rules.is_null() && !trigger::has_others_before(table);
+        let has_triggers = trigger::has_others(table);
         pg_sys::table_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
-        told
+        (told, has_triggers)
     }
 }
 
@@ -248,7 +259,7 @@ fn update_sql(shape: &Shape) -> String {
 
 /// The first try steps back from a row that another session has just inserted; the next election
 /// sees it. Later tries let a unique constraint speak for itself.
-fn insert_sql(shape: &Shape, round: usize) -> String {
+fn insert_sql(shape: &Shape, steps_back: bool) -> String {
     let names: Vec<&str> = shape
         .columns
         .iter()
@@ -261,7 +272,7 @@ fn insert_sql(shape: &Shape, round: usize) -> String {
         table = shape.table,
         names = names.join(", "),
         values = names.join(", s."),
-        again = if round == 0 { "on conflict do nothing" } else { "" },
+        again = if steps_back { "on conflict do nothing" } else { "" },
     )
 }
 

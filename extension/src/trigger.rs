@@ -115,6 +115,25 @@ pub unsafe fn has_others_before(relation: pg_sys::Relation) -> bool {
     }
 }
 
+/// Whether a table has any trigger of others, those of foreign keys among them.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn has_others(relation: pg_sys::Relation) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let triggers = (*relation).trigdesc;
+        if triggers.is_null() {
+            return false;
+        }
+        let count = (*triggers).numtriggers as usize;
+        std::slice::from_raw_parts((*triggers).triggers, count).iter().any(|trigger| {
+            let name = CStr::from_ptr(trigger.tgname).to_bytes();
+            name != b"~godwit_stamp" && !name.starts_with(b"!godwit_")
+        })
+    }
+}
+
 const BEFORE_ROW: u32 = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE;
 
 /// What a trigger returns whose answer Postgres does not look at.
