@@ -11,6 +11,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CStr;
+use std::rc::Rc;
 
 use crate::error::{Error, OrReport};
 use crate::role;
@@ -201,7 +202,7 @@ pub struct Head<'a> {
 /// A twin that rows are being added to.
 pub struct Append<'a> {
     shape: &'a Shape,
-    plan: &'a Plan,
+    plan: Rc<Plan>,
     twin: pg_sys::Relation,
     target: *mut pg_sys::ResultRelInfo,
     state: *mut pg_sys::EState,
@@ -220,21 +221,35 @@ pub struct Append<'a> {
     clashes: Vec<(pg_sys::ItemPointerData, Revision)>,
 }
 
+/// What has come of rows that were to be added.
+pub struct Added {
+    pub rows: u64,
+    /// The records of those that were there already, be it as stubs.
+    pub known: Vec<String>,
+}
+
 /// Whether a twin takes rows without SQL.
 pub fn fits(shape: &Shape) -> bool {
     plan(shape).is_some()
 }
 
-fn plan(shape: &Shape) -> Option<&Plan> {
-    shape.append.get_or_init(|| Plan::of(shape)).as_ref()
+/// Who is giving the twin a trigger or a column just now is waited for before the plan is looked at: a shape
+/// that was read before knows nothing of it.
+fn plan(shape: &Shape) -> Option<Rc<Plan>> {
+    let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: a lock by OID, which the transaction's end releases.
+    unsafe { pg_sys::LockRelationOid(shape.twin_relation, lock) };
+    let read = || Plan::of(shape).map(Rc::new);
+    if shape.is_current() { shape.append.get_or_init(read).clone() } else { read() }
 }
 
-/// Adds what `work` adds, and returns how many rows the twin has got; what is known already stays as
-/// it is. Only for a twin that fits.
-pub fn append(shape: &Shape, work: impl FnOnce(&mut Append)) -> u64 {
+/// Adds what `work` adds, and returns what has come of it; what is known already stays as it is. Only for a
+/// twin that fits.
+pub fn append(shape: &Shape, work: impl FnOnce(&mut Append)) -> Added {
     let Some(plan) = plan(shape) else {
         Error::Internal(format!("{} takes rows by SQL only", shape.twin)).report()
     };
+    let calls_functions = plan.calls_functions;
     let run = || {
         // SAFETY: closed by `finish`; after an error Postgres does it.
         unsafe {
@@ -243,11 +258,11 @@ pub fn append(shape: &Shape, work: impl FnOnce(&mut Append)) -> u64 {
             append.finish()
         }
     };
-    if plan.calls_functions { role::as_owner(shape.owner, run) } else { run() }
+    if calls_functions { role::as_owner(shape.owner, run) } else { run() }
 }
 
 impl<'a> Append<'a> {
-    unsafe fn open(shape: &'a Shape, plan: &'a Plan) -> Append<'a> {
+    unsafe fn open(shape: &'a Shape, plan: Rc<Plan>) -> Append<'a> {
         let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
         // SAFETY: what is opened and allocated here is let go by `finish`.
         unsafe {
@@ -260,7 +275,6 @@ impl<'a> Append<'a> {
             pg_sys::ExecOpenIndices(target, false);
             Append {
                 shape,
-                plan,
                 twin,
                 target,
                 state,
@@ -277,6 +291,7 @@ impl<'a> Append<'a> {
                 ),
                 values: vec![pg_sys::Datum::from(0); plan.columns.len()],
                 nulls: vec![true; plan.columns.len()],
+                plan,
                 by: None,
                 sequence: None,
                 written: 0,
@@ -354,6 +369,11 @@ impl<'a> Append<'a> {
             }
             pg_sys::MemoryContextSwitchTo(outer);
             pg_sys::MemoryContextReset(self.batch);
+            // What an index's expressions have made.
+            let expressions = (*self.state).es_per_tuple_exprcontext;
+            if !expressions.is_null() {
+                pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
+            }
         }
         self.written += self.filled as u64;
         (self.filled, self.bytes) = (0, 0);
@@ -384,7 +404,7 @@ impl<'a> Append<'a> {
         twin::revision_of(self.shape, &cells).or_report()
     }
 
-    unsafe fn finish(mut self) -> u64 {
+    unsafe fn finish(mut self) -> Added {
         // SAFETY: as `open` promises. A row that has been written by this transaction is deleted once
         // the command counter has moved on.
         unsafe {
@@ -406,11 +426,12 @@ impl<'a> Append<'a> {
             pg_sys::table_close(self.twin, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
         let clashes: Vec<&Revision> = self.clashes.iter().map(|(_, revision)| revision).collect();
-        let mut written = self.written - clashes.len() as u64;
+        let mut rows = self.written - clashes.len() as u64;
         if !clashes.is_empty() {
             let insert = || twin::insert_by_sql(self.shape, &clashes);
-            written += role::as_owner(self.shape.owner, insert);
+            rows += role::as_owner(self.shape.owner, insert);
         }
-        written
+        let known = self.clashes.into_iter().map(|(_, revision)| revision.id).collect();
+        Added { rows, known }
     }
 }

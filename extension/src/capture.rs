@@ -21,6 +21,7 @@ use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
+use crate::reconcile;
 use crate::role;
 use crate::row::{self, Cells};
 use crate::settings::Settings;
@@ -109,7 +110,8 @@ fn revision_in<'a>(rows: &Shape, cells: &'a Cells) -> &'a [u8] {
 
 fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     if !append::fits(shape) {
-        return role::as_owner(shape.owner, || by_sql::inserted(shape, trigger));
+        let overtaken = role::as_owner(shape.owner, || by_sql::inserted(shape, trigger));
+        return elect(shape, overtaken);
     }
     let mut new = Rows::new_of(trigger);
     let added = append::append(shape, |append| {
@@ -125,7 +127,15 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         }
     });
     new.end();
-    expected::kept(shape.relation, added);
+    expected::kept(shape.relation, added.rows);
+    elect(shape, added.known);
+}
+
+/// An insert has no row to wait at: another session may have brought the same revision meanwhile, and what ends it.
+fn elect(shape: &Shape, ids: Vec<String>) {
+    if !ids.is_empty() {
+        reconcile::reconcile(shape, &ids, &[], Vec::new());
+    }
 }
 
 /// An insert over a tombstone: it goes on from there.
@@ -151,7 +161,8 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         || expected::has_carried(shape.relation)
         || !append::fits(shape);
     if needs_sql {
-        role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
+        let overtaken = role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
+        elect(shape, overtaken);
     } else {
         let added = append::append(shape, |append| {
             while let (Some(before), Some(after)) = (old.next(), new.next()) {
@@ -161,7 +172,7 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
                 }
             }
         });
-        expected::kept(shape.relation, added);
+        expected::kept(shape.relation, added.rows);
     }
     old.end();
     new.end();

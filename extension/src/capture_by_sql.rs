@@ -9,7 +9,8 @@ use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
 
-pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+/// Returns the records whose new revisions another session has made something of meanwhile.
+pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
     let sql = format!(
         "{insert}
          select {id}, n._rev, {parent}, false, null {columns} from godwit_new n {known}",
@@ -21,9 +22,11 @@ pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     );
     let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     expected::kept(shape.relation, kept);
+    overtaken(shape, trigger)
 }
 
-pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+/// The same for an UPDATE, which may have made other records of its rows.
+pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
     let sql = format!(
         "{insert}
          select {id}, n._rev, coalesce(o._rev, {parent}), false, {kept} {columns}
@@ -47,16 +50,31 @@ pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     );
     let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     expected::kept(shape.relation, kept);
-    if expected::has_key_changed(shape.relation) {
-        let gone = format!(
-            "select {id} from godwit_old o where not exists (
-                    select from godwit_new n where {same_key})",
-            id = shape.id_of_row("o"),
-            same_key = shape.same_key("o", "n"),
-        );
-        let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
-        add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+    if !expected::has_key_changed(shape.relation) {
+        return Vec::new();
     }
+    let gone = format!(
+        "select {id} from godwit_old o where not exists (
+                select from godwit_new n where {same_key})",
+        id = shape.id_of_row("o"),
+        same_key = shape.same_key("o", "n"),
+    );
+    let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
+    add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+    overtaken(shape, trigger)
+}
+
+/// The records whose new revisions have children already.
+fn overtaken(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
+    let sql = format!(
+        "select distinct {id} from godwit_new n where exists (
+                select from {twin} c where c._id = {id} and c._prev = n._rev
+                   and c._rev > godwit._generation_floor(n._rev, 1)
+                   and c._rev < godwit._generation_floor(n._rev, 2))",
+        id = shape.id_of_row("n"),
+        twin = shape.twin,
+    );
+    spi::rows_in_trigger(trigger, &sql, &[], |row| row.need(1))
 }
 
 pub fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {

@@ -66,7 +66,7 @@ pub struct Shape {
     pub policies: Vec<Policy>,
     pub eras: Eras,
     /// How rows are added to the twin without SQL, once that was looked at; see `append.rs`.
-    pub append: OnceLock<Option<append::Plan>>,
+    pub append: OnceLock<Option<Rc<append::Plan>>>,
     /// What the catalog cache calls the columns' types, whose names are in `type_name`.
     type_hashes: Vec<u32>,
 }
@@ -136,6 +136,13 @@ impl Shape {
             let reason = format!("{} is a partition: name {}", name_of(relation), shape.table);
             Err(Error::BadArgument(reason))
         }
+    }
+
+    /// Whether nothing was heard since it was read that could have made it another.
+    pub fn is_current(&self) -> bool {
+        SHAPES.with_borrow(|shapes| {
+            shapes.get(&self.relation).is_some_and(|known| std::ptr::eq(Rc::as_ptr(known), self))
+        })
     }
 
     /// The shape by which a trigger on this table reads its rows: of the table itself, or of the tracked

@@ -126,6 +126,7 @@ pub fn insert(shape: &Shape, new: &[&Revision]) -> u64 {
             append.add(head, |column| body[column]);
         }
     })
+    .rows
 }
 
 /// The same in one statement.
