@@ -49,6 +49,8 @@ mod erase;
 mod filter;
 mod first_revisions;
 mod left;
+mod lineage;
+mod matching;
 mod put;
 mod put_many;
 mod put_revisions;

@@ -9,11 +9,11 @@ use std::rc::Rc;
 use crate::answer::Shown;
 use crate::body::{Ancestry, Body, push_revision};
 use crate::changes::{Ask, Include};
-use crate::error::{Error, OrReport};
-use crate::filter::Filter;
+use crate::error::Error;
+use crate::lineage::{self, Winner};
+use crate::matching::Matching;
 use crate::policy;
 use crate::shape::Shape;
-use crate::spi::{self, Arg};
 use crate::walk::{self, Gate, Sight, Stored, Walk};
 
 /// Where a reader names records, the stream itself is read if it has less than this many changes for each: a look
@@ -21,16 +21,14 @@ use crate::walk::{self, Gate, Sight, Stored, Walk};
 const CHANGES_A_RECORD: i64 = 64;
 /// Winners of deleted records that are remembered: finding one takes a look at every revision.
 const WINNERS_MAX: usize = 10_000;
-/// Revisions that a filter may match to be looked up before the stream is read, and the least that the stream must
-/// have then.
-const MATCHING_MAX: usize = 100_000;
-const MATCHING_CHANGES_MIN: i64 = 1000;
 /// Records that a caller under row-level security may have to be looked up before the stream is read, and the least
 /// that the stream must have then.
 const CANDIDATES_MAX: usize = 10_000;
-const CANDIDATES_CHANGES_MIN: i64 = 10_000;
+const CANDIDATES_CHANGES_MIN: i64 = 1000;
 /// Changes that are put to the policies at once.
 const CHANGES_AT_ONCE: usize = 1000;
+/// Bytes of rows that are kept until they are shown, rather than looked for again.
+const ROWS_KEPT_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// Records whose latest change is remembered.
 const LATEST_MAX: usize = 100_000;
 
@@ -87,6 +85,8 @@ struct Source<'a> {
     seen: Option<VecDeque<(i64, pg_sys::HeapTuple)>>,
     /// The change at hand.
     body: Body<'a>,
+    /// Whether it is known to be the record's highest revision.
+    is_highest: bool,
     /// For the record's other revisions.
     records: Walk<'a>,
     higher: Walk<'a>,
@@ -105,8 +105,16 @@ enum Rows<'a> {
     Listed(Vec<Listed>),
 }
 
-/// A change's number, its record's id as a text of Postgres's, its revision.
-type Listed = (i64, pg_sys::Datum, Stored);
+/// A change of a record that was asked for.
+struct Listed {
+    number: i64,
+    /// A text of Postgres's.
+    id: pg_sys::Datum,
+    revision: Stored,
+    /// Its row, as long as they take little.
+    row: Option<pg_sys::HeapTuple>,
+    is_highest: bool,
+}
 
 /// By record id a number that the record's latest change is not below.
 struct Latest {
@@ -114,62 +122,6 @@ struct Latest {
     until: i64,
     /// The leaves of the record at hand.
     leaves: Vec<(Stored, bool)>,
-}
-
-/// What a filter matches: by record id the revisions whose bodies do, in their stored form.
-struct Matching<'a> {
-    filter: &'a Filter,
-    revisions: HashMap<String, Vec<Vec<u8>>>,
-}
-
-impl<'a> Matching<'a> {
-    /// None where looking through the stream takes less, or there are too many.
-    fn of(shape: &Shape, filter: &'a Filter, changes: i64) -> Option<Matching<'a>> {
-        if changes < MATCHING_CHANGES_MIN {
-            return None;
-        }
-        // In an inner query of its own, so that the limit is not taken for a promise that matches come soon.
-        let sql = format!(
-            "select x._id, x._rev from (select x._id, x._rev from {} x
-              where not x._deleted and not x._stub and {} offset 0) x limit {}",
-            shape.twin,
-            filter.condition(shape, "x", "$1").or_report(),
-            MATCHING_MAX + 1,
-        );
-        let found = spi::rows(&sql, &[filter.values()], |row| (row.need(1), row.need(2)));
-        if found.len() > MATCHING_MAX {
-            return None;
-        }
-        let mut revisions: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
-        for (id, revision) in found {
-            revisions.entry(id).or_default().push(revision);
-        }
-        Some(Matching { filter, revisions })
-    }
-
-    /// What was not found may have been committed since.
-    fn has(&self, shape: &Shape, id: &str, revision: &Stored) -> bool {
-        let known = self.revisions.get(id);
-        if known.is_some_and(|known| known.iter().any(|known| known == revision.bytes())) {
-            return true;
-        }
-        let sql = format!(
-            "select 1 from {} x where x._id = $2 and x._rev = $3 and {}",
-            shape.twin,
-            self.filter.condition(shape, "x", "$1").or_report(),
-        );
-        let revision = Arg(shape.revision_type, Some(revision.datum()));
-        spi::run(&sql, &[self.filter.values(), spi::text(id), revision]) > 0
-    }
-}
-
-#[derive(Clone)]
-enum Winner {
-    /// The change at hand.
-    This,
-    /// Another revision, and whether it has a body to show.
-    Other(Stored, bool),
-    None,
 }
 
 /// What a change is written into, one after the other.
@@ -218,6 +170,7 @@ impl<'a> Source<'a> {
             matching,
             seen: is_hidden.then(VecDeque::new),
             body: Body::of(shape),
+            is_highest: false,
             records,
             higher: Walk::of_higher(shape, sight),
             revisions: Walk::of_revisions(shape, sight),
@@ -251,6 +204,7 @@ impl<'a> Source<'a> {
             if let Some((number, tuple)) = self.seen.as_mut().and_then(VecDeque::pop_front) {
                 // SAFETY: a copy of a tuple of the twin.
                 unsafe { self.body.keep(tuple) };
+                self.is_highest = false;
                 return Some(number);
             }
             if !self.look_on() {
@@ -305,9 +259,16 @@ impl<'a> Source<'a> {
                 pgrx::check_for_interrupts!();
             },
             Rows::Listed(rows) => {
-                let (number, id, revision) = rows.pop()?;
-                // SAFETY: the id was made a text; the tuple is one of the twin's and is copied, for the walk goes on.
-                unsafe { self.body.take_copy(self.revisions.find(id, revision.datum())?) };
+                let Listed { number, id, revision, row, is_highest } = rows.pop()?;
+                self.is_highest = is_highest;
+                // SAFETY: the id was made a text; a row that wasn't kept is one of the twin's, and is copied, for
+                // the walk goes on.
+                unsafe {
+                    match row {
+                        Some(row) => self.body.keep(row),
+                        None => self.body.take_copy(self.revisions.find(id, revision.datum())?),
+                    }
+                }
                 Some(number)
             }
         }
@@ -339,7 +300,7 @@ impl<'a> Source<'a> {
             self.records.seek(self.body.id_datum());
         }
         let (mut last, until) = (number, latest.until);
-        latest.leaves = leaves(&mut self.records, &mut self.other, |other, _| {
+        latest.leaves = lineage::leaves(&mut self.records, &mut self.other, |other, _| {
             if !other.is_stub() && other.number() <= until {
                 last = last.max(other.number());
             }
@@ -404,7 +365,7 @@ impl<'a> Source<'a> {
             unsafe { self.other.take_copy(row) };
             match include {
                 Include::Revision => {
-                    let line = line(&self.other, &mut self.revisions, &mut self.ancestor);
+                    let line = lineage::line(&self.other, &mut self.revisions, &mut self.ancestor);
                     self.other.write(Ancestry::All(&line), record);
                 }
                 _ => self.other.write(Ancestry::Parent, record),
@@ -441,7 +402,7 @@ impl<'a> Source<'a> {
                 true
             }
             (Include::Revision, _) => {
-                let line = line(&self.body, &mut self.revisions, &mut self.other);
+                let line = lineage::line(&self.body, &mut self.revisions, &mut self.other);
                 self.body.write(Ancestry::All(&line), record);
                 true
             }
@@ -484,6 +445,9 @@ impl<'a> Source<'a> {
 
     /// The winner of the record at hand (DESIGN.md section 3). The highest revision has no child, so mostly it is it.
     fn winner(&mut self) -> Winner {
+        if self.is_highest && !self.body.is_deleted() {
+            return Winner::This;
+        }
         // SAFETY: the id and the revision stay as long as the change is at hand.
         let higher = unsafe { self.higher.find(self.body.id_datum(), self.body.revision_datum()) };
         match higher {
@@ -503,8 +467,8 @@ impl<'a> Source<'a> {
         // SAFETY: the id stays.
         unsafe { self.records.seek(self.body.id_datum()) };
         let winner = match self.seen {
-            None => among_all(&mut self.records, &mut self.other),
-            Some(_) => among_seen(self.shape, &mut self.records, &mut self.other),
+            None => lineage::among_all(&mut self.records, &mut self.other),
+            Some(_) => lineage::among_seen(self.shape, &mut self.records, &mut self.other),
         };
         if self.winners.len() == WINNERS_MAX {
             self.winners.clear();
@@ -521,82 +485,6 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The winner among all of a record's revisions: the highest living leaf, else the highest leaf.
-fn among_all(records: &mut Walk, revision: &mut Body) -> Winner {
-    let leaves = leaves(records, revision, |_, _| ());
-    let living = leaves.iter().find(|(_, is_deleted)| !is_deleted);
-    match living.or(leaves.first()) {
-        Some((stored, is_deleted)) => Winner::Other(stored.clone(), !is_deleted),
-        None => Winner::None,
-    }
-}
-
-/// The same among those that the caller is shown of a record that it sees: the highest, unless that has no body.
-fn among_seen(shape: &Shape, records: &mut Walk, revision: &mut Body) -> Winner {
-    let (mut is_top, mut highest) = (true, Winner::None);
-    let mut living = None;
-    leaves(records, revision, |revision, is_leaf| {
-        let has_body = !revision.is_deleted() && !revision.is_stub();
-        // Of what is no leaf only the highest counts.
-        if living.is_some() || !(is_top || is_leaf) {
-            return;
-        }
-        let is_shown = !has_body || policy::shown_of(shape, &[revision.datum()]) == [true];
-        if is_shown && has_body && (is_top || is_leaf) {
-            living = Some(Winner::Other(Stored::of(revision.revision()), true));
-        } else if is_shown && is_leaf && matches!(highest, Winner::None) {
-            highest = Winner::Other(Stored::of(revision.revision()), false);
-        }
-        is_top &= !is_shown;
-    });
-    living.unwrap_or(highest)
-}
-
-/// A record's leaves, the highest first, each with whether it deletes. Children come before their parents.
-fn leaves(
-    records: &mut Walk,
-    revision: &mut Body,
-    mut each: impl FnMut(&Body, bool),
-) -> Vec<(Stored, bool)> {
-    let mut parents: HashSet<Vec<u8>> = HashSet::new();
-    let mut leaves = Vec::new();
-    while let Some(tuple) = records.next() {
-        pgrx::check_for_interrupts!();
-        // SAFETY: a tuple of the twin, which stays until the walk goes on.
-        unsafe { revision.take(tuple) };
-        let is_leaf = !revision.is_stub() && !parents.contains(revision.revision());
-        each(revision, is_leaf);
-        if is_leaf {
-            leaves.push((Stored::of(revision.revision()), revision.is_deleted()));
-        }
-        parents.extend(revision.previous().map(<[u8]>::to_vec));
-    }
-    leaves
-}
-
-fn ascii(revision: &[u8]) -> &str {
-    std::str::from_utf8(revision).unwrap_or_else(|error| {
-        Error::Internal(format!("a stored revision id can't be read: {error}")).report()
-    })
-}
-
-/// A revision and its ancestors, as far as they are known by name.
-fn line(revision: &Body, revisions: &mut Walk, ancestor: &mut Body) -> Vec<Vec<u8>> {
-    let mut line = vec![revision.revision().to_vec()];
-    let mut next = revision.previous().map(Stored::of);
-    while let Some(stored) = next {
-        line.push(stored.bytes().to_vec());
-        // SAFETY: the id stays as long as the change is at hand, the tuple until the walk goes on.
-        next = unsafe {
-            revisions.find(revision.id_datum(), stored.datum()).and_then(|tuple| {
-                ancestor.take(tuple);
-                ancestor.previous().map(Stored::of)
-            })
-        };
-    }
-    line
-}
-
 /// The changes of these records between two numbers, the last first.
 fn listed(
     records: &mut Walk,
@@ -606,10 +494,10 @@ fn listed(
     since: i64,
     horizon: i64,
 ) -> Vec<Listed> {
-    let mut rows = Vec::new();
+    let (mut rows, mut kept_bytes) = (Vec::new(), 0u32);
     for id in ids {
         let Some(id) = id.as_str().into_datum() else { continue };
-        let of_others = rows.len();
+        let (of_others, mut is_highest) = (rows.len(), true);
         // SAFETY: a text, which stays.
         unsafe { records.seek(id) };
         while let Some(tuple) = records.next() {
@@ -617,14 +505,29 @@ fn listed(
             // SAFETY: a tuple of the twin, which stays until the walk goes on.
             unsafe { revision.take(tuple) };
             if !revision.is_stub() && (since + 1..=horizon).contains(&revision.number()) {
-                rows.push((revision.number(), id, Stored::of(revision.revision())));
+                // SAFETY: the tuple is there until the walk goes on.
+                kept_bytes = kept_bytes.saturating_add(unsafe { (*tuple).t_len });
+                rows.push(Listed {
+                    number: revision.number(),
+                    id,
+                    revision: Stored::of(revision.revision()),
+                    row: (kept_bytes < ROWS_KEPT_BYTES_MAX).then(|| revision.copied()),
+                    is_highest,
+                });
             }
+            is_highest = false;
         }
         if only_latest && rows.len() > of_others {
-            rows[of_others..].sort_unstable_by_key(|(number, ..)| std::cmp::Reverse(*number));
+            rows[of_others..].sort_unstable_by_key(|row| std::cmp::Reverse(row.number));
             rows.truncate(of_others + 1);
         }
     }
-    rows.sort_unstable_by_key(|(number, ..): &Listed| std::cmp::Reverse(*number));
+    rows.sort_unstable_by_key(|row: &Listed| std::cmp::Reverse(row.number));
     rows
+}
+
+fn ascii(revision: &[u8]) -> &str {
+    std::str::from_utf8(revision).unwrap_or_else(|error| {
+        Error::Internal(format!("a stored revision id can't be read: {error}")).report()
+    })
 }

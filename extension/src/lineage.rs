@@ -1,0 +1,88 @@
+//! In charge of a record's revisions as its rows in the twin say: its leaves, its winner (DESIGN.md section 3), its
+//! ancestry. The rows come from the highest revision down.
+
+use std::collections::HashSet;
+
+use crate::body::Body;
+use crate::policy;
+use crate::shape::Shape;
+use crate::walk::{Stored, Walk};
+
+#[derive(Clone)]
+pub enum Winner {
+    /// The change at hand.
+    This,
+    /// Another revision, and whether it has a body to show.
+    Other(Stored, bool),
+    None,
+}
+
+/// The winner among all of a record's revisions: the highest living leaf, else the highest leaf.
+pub fn among_all(records: &mut Walk, revision: &mut Body) -> Winner {
+    let leaves = leaves(records, revision, |_, _| ());
+    let living = leaves.iter().find(|(_, is_deleted)| !is_deleted);
+    match living.or(leaves.first()) {
+        Some((stored, is_deleted)) => Winner::Other(stored.clone(), !is_deleted),
+        None => Winner::None,
+    }
+}
+
+/// The same among those that the caller is shown of a record that it sees: the highest, unless that has no body.
+pub fn among_seen(shape: &Shape, records: &mut Walk, revision: &mut Body) -> Winner {
+    let (mut is_top, mut highest) = (true, Winner::None);
+    let mut living = None;
+    leaves(records, revision, |revision, is_leaf| {
+        let has_body = !revision.is_deleted() && !revision.is_stub();
+        // Of what is no leaf only the highest counts.
+        if living.is_some() || !(is_top || is_leaf) {
+            return;
+        }
+        let is_shown = !has_body || policy::shown_of(shape, &[revision.datum()]) == [true];
+        if is_shown && has_body && (is_top || is_leaf) {
+            living = Some(Winner::Other(Stored::of(revision.revision()), true));
+        } else if is_shown && is_leaf && matches!(highest, Winner::None) {
+            highest = Winner::Other(Stored::of(revision.revision()), false);
+        }
+        is_top &= !is_shown;
+    });
+    living.unwrap_or(highest)
+}
+
+/// A record's leaves, the highest first, each with whether it deletes. Children come before their parents.
+pub fn leaves(
+    records: &mut Walk,
+    revision: &mut Body,
+    mut each: impl FnMut(&Body, bool),
+) -> Vec<(Stored, bool)> {
+    let mut parents: HashSet<Vec<u8>> = HashSet::new();
+    let mut leaves = Vec::new();
+    while let Some(tuple) = records.next() {
+        pgrx::check_for_interrupts!();
+        // SAFETY: a tuple of the twin, which stays until the walk goes on.
+        unsafe { revision.take(tuple) };
+        let is_leaf = !revision.is_stub() && !parents.contains(revision.revision());
+        each(revision, is_leaf);
+        if is_leaf {
+            leaves.push((Stored::of(revision.revision()), revision.is_deleted()));
+        }
+        parents.extend(revision.previous().map(<[u8]>::to_vec));
+    }
+    leaves
+}
+
+/// A revision and its ancestors, as far as they are known by name.
+pub fn line(revision: &Body, revisions: &mut Walk, ancestor: &mut Body) -> Vec<Vec<u8>> {
+    let mut line = vec![revision.revision().to_vec()];
+    let mut next = revision.previous().map(Stored::of);
+    while let Some(stored) = next {
+        line.push(stored.bytes().to_vec());
+        // SAFETY: the id stays as long as the change is at hand, the tuple until the walk goes on.
+        next = unsafe {
+            revisions.find(revision.id_datum(), stored.datum()).and_then(|tuple| {
+                ancestor.take(tuple);
+                ancestor.previous().map(Stored::of)
+            })
+        };
+    }
+    line
+}
