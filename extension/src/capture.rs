@@ -114,15 +114,24 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         return elect(shape, overtaken);
     }
     let mut new = Rows::new_of(trigger);
+    // What is made for one row would else stay until the statement ends.
+    let mut of_row = pgrx::PgMemoryContexts::new("godwit inserted row");
     let added = append::append(shape, |append| {
         while let Some(cells) = new.next() {
             let written = Written::of(rows, &cells);
             if written.is_kept(shape) {
                 continue;
             }
-            match written.revision.starts_with(&FIRST_GENERATION) {
-                true => written.append(append, rows, None),
-                false => inserted_again(rows, shape, append, &written),
+            if written.revision.starts_with(&FIRST_GENERATION) {
+                written.append(append, rows, None);
+                continue;
+            }
+            // SAFETY: nothing of the row before is used any more: its tuple has been formed.
+            unsafe { of_row.reset() };
+            // SAFETY: what is handed out is used before the next reset.
+            let again = unsafe { of_row.switch_to(|_| inserted_again(rows, shape, &written)) };
+            if let Some(previous) = again {
+                written.append(append, rows, previous);
             }
         }
     });
@@ -138,15 +147,15 @@ fn elect(shape: &Shape, ids: Vec<String>) {
     }
 }
 
-/// An insert over a tombstone: it goes on from there.
-fn inserted_again(rows: &Shape, shape: &Shape, append: &mut Append, written: &Written) {
+/// What an insert over a tombstone goes on from; `None` where the twin has it already.
+fn inserted_again(rows: &Shape, shape: &Shape, written: &Written) -> Option<Option<pg_sys::Datum>> {
     let revision = row::read_revision(written.revision);
     if history::has_body(shape, &written.id, &revision) {
-        return;
+        return None;
     }
     let attributes = rows.row_attributes(written.cells);
     let parent = history::parent(shape, &written.id, &revision, &attributes).or_report();
-    written.append(append, rows, parent.map(|(parent, _)| row::revision_datum(&parent)));
+    Some(parent.map(|(parent, _)| row::revision_datum(&parent)))
 }
 
 fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
@@ -214,21 +223,24 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         ids.clear();
     };
     let mut old = Rows::old_of(trigger);
+    // What is made for one row would else stay until the statement ends.
+    let mut of_row = pgrx::PgMemoryContexts::new("godwit deleted row");
     append::append(shape, |append| {
         while let Some(cells) = old.next() {
-            let id = rows.id(&cells);
-            let revision = row::read_revision(revision_in(rows, &cells));
-            if history::highest(shape, &id) != Some((revision.clone(), false)) {
+            // SAFETY: nothing of the row before is used any more: its tuple has been formed.
+            unsafe { of_row.reset() };
+            // SAFETY: what is handed out is used before the next reset.
+            let (id, tombstone) = unsafe { of_row.switch_to(|_| tombstone(rows, shape, &cells)) };
+            let Some(tombstone) = tombstone else {
                 others.push(id);
                 if others.len() == ENDED_MAX {
                     end(&mut others);
                 }
                 continue;
-            }
-            let tombstone = twin::edited(&id, Some(&revision), true, &Attributes::new());
+            };
             let head = Head {
                 id: &id,
-                revision: row::revision_datum(&tombstone),
+                revision: tombstone,
                 previous: cells.datum_at(rows.revision_number),
                 deleted: true,
                 extra: None,
@@ -240,6 +252,17 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     if !others.is_empty() {
         end(&mut others);
     }
+}
+
+/// A row's record, with the tombstone that ends it where the row shows its highest revision.
+fn tombstone(rows: &Shape, shape: &Shape, cells: &Cells) -> (String, Option<pg_sys::Datum>) {
+    let id = rows.id(cells);
+    let revision = row::read_revision(revision_in(rows, cells));
+    if history::highest(shape, &id) != Some((revision.clone(), false)) {
+        return (id, None);
+    }
+    let tombstone = twin::edited(&id, Some(&revision), true, &Attributes::new());
+    (id, Some(row::revision_datum(&tombstone)))
 }
 
 /// Ends the records whose rows went with a partition.
