@@ -1061,6 +1061,8 @@ begin
     execute format('alter table %s add primary key (_id, _rev)', twin);
     execute format('create index on %s (_seq)', twin);
     execute format('create index on %s (_id, _rev) where _extra is not null', twin);
+    -- What a reader under row-level security may have seen and sees no longer is found by it.
+    execute format('create index on %s (_seq) where _deleted', twin);
     execute format('comment on table %s is %L', twin,
         'History twin of ' || relation || ': every revision of every record. Kept by godwit.');
 end
@@ -2711,7 +2713,7 @@ update godwit.tracked t
    set key = godwit._key_columns(t.relation), key_types = godwit._key_types(t.relation);
 alter table godwit.tracked alter column key set not null, alter column key_types set not null;
 
--- Each twin: the policy, what the table's row-level security and grants are by now, the conflicts, and
+-- Each twin: the policy and the index of tombstones, what the table's row-level security and grants are by now, the conflicts, and
 -- a mark on what other systems made.
 do $$
 declare
@@ -2723,6 +2725,7 @@ begin
     loop
         execute pg_catalog.format('create policy godwit on %s for select using (godwit._sees(%I.*))',
                                   t.twin, t.relname);
+        execute pg_catalog.format('create index on %s (_seq) where _deleted', t.twin);
         -- As the owner: a trigger that he has put on the twin must not run as who updates the extension.
         perform godwit._as_owner(t.relation, pg_catalog.format(
             'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||) ''{"_foreign": true}''

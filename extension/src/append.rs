@@ -170,7 +170,7 @@ unsafe fn has_expressions(twin: pg_sys::Relation) -> bool {
         for at in 0..pg_sys::list_length(list) {
             let index = pg_sys::index_open(pg_sys::list_nth_oid(list, at), lock);
             found |= !pg_sys::RelationGetIndexExpressions(index).is_null()
-                || !is_null_test(pg_sys::RelationGetIndexPredicate(index));
+                || !is_of_columns(pg_sys::RelationGetIndexPredicate(index));
             pg_sys::index_close(index, lock);
         }
         pg_sys::list_free(list);
@@ -178,14 +178,20 @@ unsafe fn has_expressions(twin: pg_sys::Relation) -> bool {
     }
 }
 
-/// Whether an index's predicate is none, or asks of a column if it is null: that calls nothing.
-unsafe fn is_null_test(predicate: *mut pg_sys::List) -> bool {
+/// Whether an index's predicate is none, or asks of a column if it is true or null: that calls nothing.
+unsafe fn is_of_columns(predicate: *mut pg_sys::List) -> bool {
     // SAFETY: the list is NULL or holds nodes, whose tags are looked at before they are taken for what they say.
     unsafe {
         (0..pg_sys::list_length(predicate)).all(|at| {
-            let node = pg_sys::list_nth(predicate, at).cast::<pg_sys::NullTest>();
-            (*node).xpr.type_ == pg_sys::NodeTag::T_NullTest
-                && (*(*node).arg).type_ == pg_sys::NodeTag::T_Var
+            let node = pg_sys::list_nth(predicate, at).cast::<pg_sys::Node>();
+            match (*node).type_ {
+                pg_sys::NodeTag::T_Var => true,
+                pg_sys::NodeTag::T_NullTest => {
+                    let asked = (*node.cast::<pg_sys::NullTest>()).arg;
+                    (*asked).type_ == pg_sys::NodeTag::T_Var
+                }
+                _ => false,
+            }
         })
     }
 }
