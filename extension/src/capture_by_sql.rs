@@ -44,7 +44,7 @@ pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> 
             shape.whole_row("n"),
         ),
         columns = shape.body_columns("n."),
-        same_key = shape.same_key("o", "n"),
+        same_key = same_record(shape),
         twin = shape.twin,
         known = twin::on_known(shape),
     );
@@ -57,11 +57,20 @@ pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> 
         "select {id} from godwit_old o where not exists (
                 select from godwit_new n where {same_key})",
         id = shape.id_of_row("o"),
-        same_key = shape.same_key("o", "n"),
+        same_key = same_record(shape),
     );
     let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
     add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     overtaken(shape, trigger)
+}
+
+/// Whether an old and a new row are the same record's: their keys may be equal and have other texts.
+fn same_record(shape: &Shape) -> String {
+    let ids = format!("{} = {}", shape.id_of_row("o"), shape.id_of_row("n"));
+    match expected::has_key_changed(shape.relation) {
+        true => ids,
+        false => shape.same_key("o", "n"),
+    }
 }
 
 /// The records whose new revisions have children already.

@@ -105,6 +105,15 @@ impl Codec {
             || self.type_oid == pg_sys::UUIDOID
     }
 
+    /// Whether two values of this type are equal where their texts are, and only there: not so `1` and `1.0`.
+    pub fn is_equal_by_text(&self) -> bool {
+        let settled = matches!(
+            self.kind,
+            Kind::Bool | Kind::Bytea | Kind::Date | Kind::Timestamp | Kind::Timestamptz
+        );
+        settled || self.casts_to_text()
+    }
+
     /// The wire value of a datum of this type.
     ///
     /// # Safety

@@ -297,14 +297,18 @@ pub fn key_args(shape: &Shape, ids: &[String]) -> Vec<Arg> {
     args
 }
 
-/// Whether table row `t` is the one that the key texts of `k` name.
+/// Whether table row `t` is the one that the key texts of `k` name. A row whose key is equal and has another text
+/// is another record's; the table's key keeps the two apart.
 pub fn same_key(shape: &Shape) -> String {
-    let parts: Vec<String> = shape
+    let mut parts: Vec<String> = shape
         .key_columns()
         .enumerate()
         .map(|(place, Column { quoted, equals, type_name, .. })| {
             format!("t.{quoted} {equals} k.p{}::{type_name}", place + 1)
         })
         .collect();
+    if !shape.key_columns().all(|column| column.codec.is_equal_by_text()) {
+        parts.push(format!("{} = k.id", shape.id_of_row("t")));
+    }
     parts.join(" and ")
 }
