@@ -186,7 +186,7 @@ create or replace function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 
 create or replace function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
-    language c stable strict as 'MODULE_PATHNAME', '_first_revision_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_first_revision_of_wrapper';
 
 create or replace function godwit._fill(relation oid) returns boolean
     language c volatile strict as 'MODULE_PATHNAME', '_fill_wrapper';
@@ -213,7 +213,7 @@ create or replace function godwit._put_many(relation oid, records jsonb, on_conf
 
 create or replace function godwit._put_revisions(relation oid, records text)
     returns table (ord integer, id text, revision text, status text, reason text)
-    language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_wrapper';
+    language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_text_wrapper';
 
 create or replace function godwit._get(
     relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb

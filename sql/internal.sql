@@ -24,7 +24,7 @@ create function godwit._is_leaf(relation oid, id text, revision godwit.revision)
 create function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 create function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
-    language c stable strict as 'MODULE_PATHNAME', '_first_revision_wrapper';
+    language c stable strict as 'MODULE_PATHNAME', '_first_revision_of_wrapper';
 create function godwit._fill(relation oid) returns boolean
     language c volatile strict as 'MODULE_PATHNAME', '_fill_wrapper';
 create function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
@@ -45,7 +45,7 @@ create function godwit._put_many(relation oid, records jsonb, on_conflict text)
 -- As text: who has it as such needs no jsonb in between.
 create function godwit._put_revisions(relation oid, records text)
     returns table (ord integer, id text, revision text, status text, reason text)
-    language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_wrapper';
+    language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_text_wrapper';
 create function godwit._get(
     relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_get_wrapper';

@@ -35,7 +35,7 @@ thread_local! {
 /// The first revision of a row that was there before its table was tracked. `names` is a JSON array of the
 /// attributes' names, which stand beside the members of `body`.
 #[pg_extern(sql = false)]
-fn _first_revision(id: &str, names: &str, body: AnyElement) -> Vec<u8> {
+fn _first_revision_of(id: &str, names: &str, body: AnyElement) -> Vec<u8> {
     if id.is_empty() || id.len() > revision::ID_BYTES_MAX {
         let reason = format!("must have 1 to {} bytes", revision::ID_BYTES_MAX);
         Error::BadId { id: crate::put::short(id), reason }.report()

@@ -20,6 +20,7 @@ mod shape;
 
 // From plain SQL to the history, and from the history to the table.
 mod append;
+mod append_plan;
 mod capture;
 mod capture_by_sql;
 mod conflicted;
@@ -75,6 +76,7 @@ mod settings;
 mod spi;
 mod sqlstate;
 mod subtransaction;
+mod superseded;
 
 ::pgrx::extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
 ::pgrx::extension_sql_file!("../sql/revision.sql", name = "revision", requires = ["schema"]);

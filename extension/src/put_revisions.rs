@@ -123,7 +123,7 @@ impl Sent {
 type Answer = (i32, Option<String>, Option<String>, String, Option<String>);
 
 #[pg_extern(sql = false)]
-fn _put_revisions(
+fn _put_revisions_text(
     relation: pg_sys::Oid,
     records: &str,
 ) -> TableIterator<

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::append;
+use crate::append_plan::Plan;
 use crate::codec::Codec;
 use crate::era::Eras;
 use crate::error::Error;
@@ -66,7 +66,7 @@ pub struct Shape {
     pub policies: Vec<Policy>,
     pub eras: Eras,
     /// How rows are added to the twin without SQL, once that was looked at; see `append.rs`.
-    pub append: OnceLock<Option<Rc<append::Plan>>>,
+    pub append: OnceLock<Option<Rc<Plan>>>,
     /// What the catalog cache calls the columns' types, whose names are in `type_name`.
     type_hashes: Vec<u32>,
 }

@@ -101,18 +101,11 @@ pub fn is_for_each_row(trigger: *mut pg_sys::TriggerData) -> bool {
 /// # Safety
 /// The relation must be open.
 pub unsafe fn has_others_before(relation: pg_sys::Relation) -> bool {
-    // SAFETY: the caller vouches for the relation, whose descriptor has as many triggers as it says.
-    unsafe {
-        let triggers = (*relation).trigdesc;
-        if triggers.is_null() {
-            return false;
-        }
-        let count = (*triggers).numtriggers as usize;
-        std::slice::from_raw_parts((*triggers).triggers, count).iter().any(|trigger| {
-            let is_before_row = trigger.tgtype as u32 & BEFORE_ROW == BEFORE_ROW;
-            is_before_row && CStr::from_ptr(trigger.tgname) != c"~godwit_stamp"
-        })
-    }
+    // SAFETY: the caller vouches for the relation.
+    unsafe { of_relation(relation) }.iter().any(|trigger| {
+        let is_before_row = trigger.tgtype as u32 & BEFORE_ROW == BEFORE_ROW;
+        is_before_row && name_of(trigger) != b"~godwit_stamp"
+    })
 }
 
 /// Whether a table has any trigger of others, those of foreign keys among them.
@@ -121,17 +114,33 @@ pub unsafe fn has_others_before(relation: pg_sys::Relation) -> bool {
 /// The relation must be open.
 pub unsafe fn has_others(relation: pg_sys::Relation) -> bool {
     // SAFETY: as above.
+    unsafe { of_relation(relation) }.iter().any(|trigger| {
+        let name = name_of(trigger);
+        name != b"~godwit_stamp" && !name.starts_with(b"!godwit_")
+    })
+}
+
+/// The triggers of a relation.
+///
+/// # Safety
+/// It must be open as long as they are looked at.
+pub unsafe fn of_relation<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
+    // SAFETY: the caller vouches for the relation, whose descriptor has as many triggers as it says.
     unsafe {
         let triggers = (*relation).trigdesc;
-        if triggers.is_null() {
-            return false;
+        match triggers.is_null() {
+            true => &[],
+            false => {
+                let count = (*triggers).numtriggers as usize;
+                std::slice::from_raw_parts((*triggers).triggers, count)
+            }
         }
-        let count = (*triggers).numtriggers as usize;
-        std::slice::from_raw_parts((*triggers).triggers, count).iter().any(|trigger| {
-            let name = CStr::from_ptr(trigger.tgname).to_bytes();
-            name != b"~godwit_stamp" && !name.starts_with(b"!godwit_")
-        })
     }
+}
+
+pub fn name_of(trigger: &pg_sys::Trigger) -> &[u8] {
+    // SAFETY: a trigger's name is NUL-terminated and lives as long as it.
+    unsafe { CStr::from_ptr(trigger.tgname) }.to_bytes()
 }
 
 const BEFORE_ROW: u32 = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE;
