@@ -28,7 +28,8 @@ pub fn between(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) ->
     let sql = format!(
         "select c._seq, c._id, p.body from (
             select c._seq, c._id, c._prev from {twin} c
-             where c._seq > $1 and c._seq <= $2 and not c._stub {only} order by c._seq limit $3) c
+             where c._seq > $1 and c._seq <= $2 and not c._stub and c._prev is not null {only}
+             order by c._seq limit $3) c
            left join lateral (
             select _godwit_row as body from {twin} _godwit_row
              where _godwit_row._id = c._id and _godwit_row._rev = c._prev
