@@ -135,6 +135,19 @@ impl<'a> Append<'a> {
         }
     }
 
+    /// Adds the revision that a row of the table shows; `rows` says where that row has its columns.
+    pub fn add_row(
+        &mut self,
+        rows: &Shape,
+        id: &str,
+        cells: &Cells,
+        previous: Option<pg_sys::Datum>,
+    ) {
+        let revision = cells.datum_at(rows.revision_number).unwrap_or(pg_sys::Datum::from(0));
+        let head = Head { id, revision, previous, deleted: false, extra: None };
+        self.add(head, |column| cells.datum_at(rows.columns[column].number));
+    }
+
     /// Adds one revision; `body` gives the value of a column by its place in `Shape::columns`.
     pub fn add(&mut self, head: Head, body: impl Fn(usize) -> Option<pg_sys::Datum>) {
         let by = *self.by.get_or_insert_with(|| {

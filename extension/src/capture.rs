@@ -90,15 +90,7 @@ impl<'a> Written<'a> {
     }
 
     fn append(&self, append: &mut Append, rows: &Shape, previous: Option<pg_sys::Datum>) {
-        let revision = self.cells.datum_at(rows.revision_number);
-        let head = Head {
-            id: &self.id,
-            revision: revision.unwrap_or(pg_sys::Datum::from(0)),
-            previous,
-            deleted: false,
-            extra: None,
-        };
-        append.add(head, |column| self.cells.datum_at(rows.columns[column].number));
+        append.add_row(rows, &self.id, self.cells, previous);
     }
 }
 

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use revision::{Encoder, RevisionId};
 use std::cell::{Cell, RefCell};
 
-use crate::append::{self, Head};
+use crate::append;
 use crate::catalog;
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
@@ -188,16 +188,7 @@ unsafe fn copy(shape: &Shape, table: pg_sys::Relation) {
             {
                 pgrx::check_for_interrupts!();
                 let cells = Cells::of_slot(slot);
-                let id = shape.id(&cells);
-                let revision = cells.datum_at(shape.revision_number);
-                let head = Head {
-                    id: &id,
-                    revision: revision.unwrap_or(pg_sys::Datum::from(0)),
-                    previous: None,
-                    deleted: false,
-                    extra: None,
-                };
-                append.add(head, |column| cells.datum_at(shape.columns[column].number));
+                append.add_row(shape, &shape.id(&cells), &cells, None);
             }
         });
         pg_sys::heap_endscan(scan);
