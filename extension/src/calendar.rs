@@ -3,6 +3,8 @@
 
 use pgrx::pg_sys;
 
+use crate::error::Error;
+
 /// Days from the Julian epoch to 2000-01-01 (POSTGRES_EPOCH_JDATE in datatype/timestamp.h).
 const EPOCH_JULIAN_DAY: i32 = 2_451_545;
 const MICROSECONDS_A_DAY: i64 = 86_400_000_000;
@@ -20,7 +22,9 @@ pub fn timestamp_text(microseconds: i64, zone: &str) -> String {
 fn text(push: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::with_capacity(TEXT_BYTES);
     push(&mut out);
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8(out).unwrap_or_else(|error| {
+        Error::Internal(format!("a date's text can't be read: {error}")).report()
+    })
 }
 
 /// Of most timestamps.

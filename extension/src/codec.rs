@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use revision::Value;
+use revision::{Value, ValueHash};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
@@ -149,6 +149,40 @@ impl Codec {
         }
     }
 
+    /// Hashes what `read` reads, without making a value of it: each row that is written goes through here.
+    ///
+    /// # Safety
+    /// The datum must be of this type.
+    pub unsafe fn hash(&self, datum: pg_sys::Datum, null: bool, out: &mut ValueHash) {
+        if null {
+            return out.null();
+        }
+        // SAFETY: the caller vouches for the type, and so for each form below.
+        unsafe {
+            match &self.kind {
+                Kind::Bool => out.bool(datum.value() as u8 != 0),
+                Kind::Int2 => out.int(datum.value() as i16 as i64),
+                Kind::Int4 => out.int(datum.value() as i32 as i64),
+                Kind::Int8 => out.int(datum.value() as i64),
+                Kind::Float4 => out.float(f32::from_bits(datum.value() as u32) as f64),
+                Kind::Float8 => out.float(f64::from_bits(datum.value() as u64)),
+                Kind::Text => out.string(need(<&str>::from_datum(datum, false))),
+                Kind::Numeric => with_output(NUMERIC_OUT, datum, |text| out.decimal(text)),
+                Kind::Date => out.date(&calendar::date_text(datum.value() as i32)),
+                Kind::Timestamp | Kind::Timestamptz => {
+                    let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
+                    out.timestamp(&calendar::timestamp_text(datum.value() as i64, zone));
+                }
+                Kind::Array(element) if is_flat(datum) => {
+                    let items = element.items(datum);
+                    out.list(items.len());
+                    items.for_each(|(item, null)| element.hash(item, null, out));
+                }
+                _ => out.value(&self.read(datum, false)),
+            }
+        }
+    }
+
     /// A datum of this type that holds the value, as Postgres's own input function reads it; an
     /// error of that function is a Postgres error. `None` is null.
     pub fn write(&self, value: &Value) -> Option<pg_sys::Datum> {
@@ -227,12 +261,21 @@ unsafe fn output(type_oid: pg_sys::Oid, datum: pg_sys::Datum) -> String {
 }
 
 unsafe fn output_by(function: pg_sys::Oid, datum: pg_sys::Datum) -> String {
-    // SAFETY: the output function of the datum's own type; the string is copied before it is freed.
+    // SAFETY: the caller has the output function of the datum's own type.
+    unsafe { with_output(function, datum, str::to_owned) }
+}
+
+unsafe fn with_output<T>(
+    function: pg_sys::Oid,
+    datum: pg_sys::Datum,
+    read: impl FnOnce(&str) -> T,
+) -> T {
+    // SAFETY: as above; the text is read before it is freed.
     unsafe {
         let text = pg_sys::OidOutputFunctionCall(function, datum);
-        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        let read = read(&CStr::from_ptr(text).to_string_lossy());
         pg_sys::pfree(text.cast());
-        copy
+        read
     }
 }
 
@@ -255,21 +298,8 @@ unsafe fn read_array(element: &Codec, datum: pg_sys::Datum) -> Value {
             array.cast::<u8>().add(size_of::<pg_sys::ArrayType>()).cast::<i32>(),
             dimensions,
         );
-        let (mut length, mut by_value, mut align) = (0i16, false, 0);
-        pg_sys::get_typlenbyvalalign(element.type_oid, &mut length, &mut by_value, &mut align);
-        let (mut items, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        pg_sys::deconstruct_array(
-            array,
-            element.type_oid,
-            length as i32,
-            by_value,
-            align,
-            &mut items,
-            &mut nulls,
-            &mut count,
-        );
-        let mut values: Vec<Value> =
-            (0..count as usize).map(|at| element.read(*items.add(at), *nulls.add(at))).collect();
+        let items = element.items(pg_sys::Datum::from(array));
+        let mut values: Vec<Value> = items.map(|(item, null)| element.read(item, null)).collect();
         // The innermost dimension is the last one: fold from there outwards.
         for size in sizes.iter().skip(1).rev() {
             let mut folded = Vec::with_capacity(values.len() / (*size as usize).max(1));
@@ -413,7 +443,26 @@ impl Codec {
     /// The datum must be such an array.
     unsafe fn write_list(&self, datum: pg_sys::Datum, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"list\":[");
-        // SAFETY: the caller vouches for the datum; what is taken apart is freed after use.
+        // SAFETY: the caller vouches for the datum.
+        for (at, (item, null)) in unsafe { self.items(datum) }.enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            // SAFETY: an item of the array.
+            unsafe { self.write_wire(item, null, out) };
+        }
+        out.extend_from_slice(b"]}");
+    }
+
+    /// The items of an array of this codec's type, each with whether it is null.
+    ///
+    /// # Safety
+    /// The datum must be such an array, and stay while they are read.
+    unsafe fn items(
+        &self,
+        datum: pg_sys::Datum,
+    ) -> impl ExactSizeIterator<Item = (pg_sys::Datum, bool)> {
+        // SAFETY: the caller vouches for the datum; there are as many items and flags as Postgres says.
         unsafe {
             let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
             let (mut length, mut by_value, mut align) = (0i16, false, 0);
@@ -429,14 +478,8 @@ impl Codec {
                 &mut nulls,
                 &mut count,
             );
-            for at in 0..count as usize {
-                if at > 0 {
-                    out.push(b',');
-                }
-                self.write_wire(*items.add(at), *nulls.add(at), out);
-            }
+            (0..count as usize).map(move |at| (*items.add(at), *nulls.add(at)))
         }
-        out.extend_from_slice(b"]}");
     }
 }
 

@@ -119,7 +119,7 @@ impl Bodies {
         let cells = unsafe { Cells::of(&mut tuple.data, self.desc) };
         let mut encoder = Encoder::new(id, None, false, self.attributes.len());
         for (name, at, codec) in &self.attributes {
-            encoder.attribute(name, &cells.value_at(*at, codec));
+            encoder.attribute_by(name, |out| cells.hash_at(*at, codec, out));
         }
         encoder.finish()
     }

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use revision::{Attributes, RevisionId, Value};
+use revision::{Attributes, RevisionId, Value, ValueHash};
 use std::ffi::CStr;
 
 use crate::codec::Codec;
@@ -75,14 +75,15 @@ impl Cells {
 
     /// The value of a table's own column, in a row of that table.
     pub fn value(&self, column: &Column) -> Value {
-        // The shape was read for this table, and is forgotten when it changes.
-        self.value_at(column.number as usize - 1, &column.codec)
+        let at = column.number as usize - 1;
+        // SAFETY: the shape was read for this table, and is forgotten when it changes.
+        unsafe { column.codec.read(self.values[at], self.nulls[at]) }
     }
 
-    /// The value at a position counted from 0, whose type is the codec's.
-    pub fn value_at(&self, at: usize, codec: &Codec) -> Value {
+    /// Hashes the value at a position counted from 0, whose type is the codec's.
+    pub fn hash_at(&self, at: usize, codec: &Codec, out: &mut ValueHash) {
         // SAFETY: the caller has the codec from this row's descriptor.
-        unsafe { codec.read(self.values[at], self.nulls[at]) }
+        unsafe { codec.hash(self.values[at], self.nulls[at], out) }
     }
 
     /// Whether another row of the table has the same bytes in a column. Where it hasn't, the values may
@@ -285,6 +286,12 @@ impl Shape {
     pub fn id(&self, cells: &Cells) -> String {
         let values: Vec<Value> = self.key_columns().map(|column| cells.value(column)).collect();
         id_of(values.iter())
+    }
+
+    /// Whether two rows of the table are of one record; mostly their keys' bytes say so.
+    pub fn is_same_record(&self, one: &Cells, other: &Cells) -> bool {
+        let same_key = self.key_columns().all(|column| one.is_image_of(other, column));
+        same_key || self.id(one) == self.id(other)
     }
 
     /// The attributes of a row of the table.

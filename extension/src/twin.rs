@@ -78,7 +78,8 @@ pub fn edited_row(
     require_room(id, previous);
     let mut encoder = revision::Encoder::new(id, previous, false, shape.attributes.len());
     for column in shape.attribute_columns() {
-        encoder.attribute(&column.name, &row.value(column));
+        let at = column.number as usize - 1;
+        encoder.attribute_by(&column.name, |out| row.hash_at(at, &column.codec, out));
     }
     encoder.finish()
 }

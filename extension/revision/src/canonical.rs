@@ -66,13 +66,19 @@ impl Encoder {
     /// When a name does not sort after the one before, or more attributes come than were announced:
     /// the hash would be no other peer's.
     pub fn attribute(&mut self, name: &str, value: &Value) {
+        self.attribute_by(name, |out| out.value(value));
+    }
+
+    /// The same for who has the value in another form: `write` calls one method of what it is given, once.
+    pub fn attribute_by(&mut self, name: &str, write: impl FnOnce(&mut ValueHash)) {
         assert!(self.last.as_deref().is_none_or(|last| last < name), "attributes out of order");
         assert!(self.left > 0, "more attributes than announced");
         let last = self.last.get_or_insert_default();
         last.clear();
         last.push_str(name);
         self.left -= 1;
-        member(&mut self.sink, name, value);
+        text(&mut self.sink, name);
+        write(&mut ValueHash(&mut self.sink));
     }
 
     /// # Panics
@@ -80,6 +86,56 @@ impl Encoder {
     pub fn finish(self) -> RevisionId {
         assert_eq!(self.left, 0, "attributes are missing");
         RevisionId::from_digest(self.previous.as_ref(), &self.sink.finalize())
+    }
+}
+
+/// A value on its way into the hash. Its text must be what the wire has for its kind.
+pub struct ValueHash<'a>(&'a mut Sha256);
+
+impl ValueHash<'_> {
+    pub fn value(&mut self, value: &Value) {
+        put(self.0, value);
+    }
+
+    pub fn null(&mut self) {
+        null(self.0);
+    }
+
+    pub fn bool(&mut self, value: bool) {
+        bool(self.0, value);
+    }
+
+    pub fn int(&mut self, value: i64) {
+        int(self.0, value);
+    }
+
+    pub fn float(&mut self, value: f64) {
+        float(self.0, value);
+    }
+
+    pub fn decimal(&mut self, text: &str) {
+        scalar(self.0, DECIMAL, text.as_bytes());
+    }
+
+    pub fn string(&mut self, text: &str) {
+        scalar(self.0, STRING, text.as_bytes());
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        scalar(self.0, BYTES, bytes);
+    }
+
+    pub fn date(&mut self, text: &str) {
+        scalar(self.0, DATE, text.as_bytes());
+    }
+
+    pub fn timestamp(&mut self, text: &str) {
+        scalar(self.0, TIMESTAMP, text.as_bytes());
+    }
+
+    /// The head of a list: as many values as it has follow, each by a call of its own.
+    pub fn list(&mut self, count: usize) {
+        list(self.0, count);
     }
 }
 
@@ -129,37 +185,56 @@ fn member(sink: &mut impl Sink, name: &str, value: &Value) {
 }
 
 fn put(sink: &mut impl Sink, value: &Value) {
-    let (tag, bytes): (u8, &[u8]) = match value {
-        Value::Null => return sink.put(&[NULL]),
-        Value::Bool(value) => return sink.put(&[BOOL, u8::from(*value)]),
-        Value::Int(value) => {
-            sink.put(&[INT]);
-            return sink.put(&value.to_be_bytes());
-        }
-        Value::Float(value) => {
-            let bits = if value.is_nan() { NAN_BITS } else { value.to_bits() };
-            sink.put(&[FLOAT]);
-            return sink.put(&bits.to_be_bytes());
-        }
+    match value {
+        Value::Null => null(sink),
+        Value::Bool(value) => bool(sink, *value),
+        Value::Int(value) => int(sink, *value),
+        Value::Float(value) => float(sink, *value),
+        Value::Decimal(text) => scalar(sink, DECIMAL, text.as_bytes()),
+        Value::String(text) => scalar(sink, STRING, text.as_bytes()),
+        Value::Bytes(bytes) => scalar(sink, BYTES, bytes),
+        Value::Date(text) => scalar(sink, DATE, text.as_bytes()),
+        Value::Timestamp(text) => scalar(sink, TIMESTAMP, text.as_bytes()),
         Value::List(items) => {
-            sink.put(&[LIST]);
-            length(sink, items.len());
-            return items.iter().for_each(|item| put(sink, item));
+            list(sink, items.len());
+            items.iter().for_each(|item| put(sink, item));
         }
         Value::Map(members) => {
             sink.put(&[MAP]);
             length(sink, members.len());
-            return members.iter().for_each(|(name, value)| member(sink, name, value));
+            members.iter().for_each(|(name, value)| member(sink, name, value));
         }
-        Value::Decimal(text) => (DECIMAL, text.as_bytes()),
-        Value::String(text) => (STRING, text.as_bytes()),
-        Value::Bytes(bytes) => (BYTES, bytes),
-        Value::Date(text) => (DATE, text.as_bytes()),
-        Value::Timestamp(text) => (TIMESTAMP, text.as_bytes()),
-    };
+    }
+}
+
+fn null(sink: &mut impl Sink) {
+    sink.put(&[NULL]);
+}
+
+fn bool(sink: &mut impl Sink, value: bool) {
+    sink.put(&[BOOL, u8::from(value)]);
+}
+
+fn int(sink: &mut impl Sink, value: i64) {
+    sink.put(&[INT]);
+    sink.put(&value.to_be_bytes());
+}
+
+fn float(sink: &mut impl Sink, value: f64) {
+    let bits = if value.is_nan() { NAN_BITS } else { value.to_bits() };
+    sink.put(&[FLOAT]);
+    sink.put(&bits.to_be_bytes());
+}
+
+fn scalar(sink: &mut impl Sink, tag: u8, bytes: &[u8]) {
     sink.put(&[tag]);
     length(sink, bytes.len());
     sink.put(bytes);
+}
+
+fn list(sink: &mut impl Sink, count: usize) {
+    sink.put(&[LIST]);
+    length(sink, count);
 }
 
 fn text(sink: &mut impl Sink, text: &str) {

@@ -11,6 +11,8 @@ use crate::value::Attributes;
 pub const GENERATION_MAX: u64 = (1 << 53) - 1;
 /// What DESIGN.md section 3 takes from other systems.
 pub const TOKEN_BYTES_MAX: usize = 128;
+/// Of a digest, what a token of ours is the hex of.
+const DIGEST_BYTES: usize = 16;
 
 /// One version of a record: `N-token`. Ordered by generation as a number, then by token as bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -81,7 +83,11 @@ impl RevisionId {
         let generation = previous.map_or(0, RevisionId::generation) + 1;
         // Another peer would refuse to read such an id, so none is made.
         assert!(generation <= GENERATION_MAX, "no generation follows 2^53-1");
-        RevisionId { generation, token: hex::encode(&digest[..16]).into() }
+        let mut token = vec![0; 2 * DIGEST_BYTES];
+        hex::encode_to_slice(&digest[..DIGEST_BYTES], &mut token)
+            .expect("it has room for two digits a byte");
+        let token = String::from_utf8(token).expect("hex digits are ASCII");
+        RevisionId { generation, token: token.into() }
     }
 
     /// What sorts below every revision of a generation; not an id itself, for it has no token.

@@ -19,7 +19,7 @@ mod tree;
 mod value;
 mod wire;
 
-pub use canonical::Encoder;
+pub use canonical::{Encoder, ValueHash};
 pub use clash::clashes;
 pub use id::{GENERATION_MAX, RevisionId, RevisionIdError, TOKEN_BYTES_MAX};
 pub use json::{from_json, from_json_text, to_json};
