@@ -12,8 +12,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::rc::Rc;
 
+use crate::append_index::{Indexes, Of};
 use crate::append_plan::{Plan, Source};
-use crate::error::{Error, OrReport};
+use crate::error::OrReport;
 use crate::role;
 use crate::row::Cells;
 use crate::sequence;
@@ -39,11 +40,10 @@ pub struct Append<'a> {
     shape: &'a Shape,
     plan: Rc<Plan>,
     twin: pg_sys::Relation,
-    target: *mut pg_sys::ResultRelInfo,
-    state: *mut pg_sys::EState,
-    /// The twin's key, as the list of the indexes that may say that a row is there already.
-    key: *mut pg_sys::List,
+    indexes: Indexes,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
+    /// Of the rows in the slots.
+    of: Vec<Of>,
     filled: usize,
     bytes: usize,
     /// Holds what is collected; emptied when that is written.
@@ -63,37 +63,38 @@ pub struct Added {
     pub known: Vec<String>,
 }
 
-/// Whether a twin takes rows without SQL.
-pub fn fits(shape: &Shape) -> bool {
-    plan(shape).is_some()
+/// A twin that takes rows without SQL.
+pub struct Fitting<'a> {
+    shape: &'a Shape,
+    plan: Rc<Plan>,
 }
 
-/// Who is giving the twin a trigger or a column just now is waited for before the plan is looked at: a shape
-/// that was read before knows nothing of it.
-fn plan(shape: &Shape) -> Option<Rc<Plan>> {
+/// The twin if it takes rows without SQL. Who is giving it a trigger or a column just now is waited for before the
+/// plan is looked at: a shape that was read before knows nothing of it.
+pub fn fitting(shape: &Shape) -> Option<Fitting<'_>> {
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: a lock by OID, which the transaction's end releases.
     unsafe { pg_sys::LockRelationOid(shape.twin_relation, lock) };
     let read = || Plan::of(shape).map(Rc::new);
-    if shape.is_current() { shape.append.get_or_init(read).clone() } else { read() }
+    let plan = if shape.is_current() { shape.append.get_or_init(read).clone() } else { read() };
+    plan.map(|plan| Fitting { shape, plan })
 }
 
-/// Adds what `work` adds, and returns what has come of it; what is known already stays as it is. Only for a
-/// twin that fits.
-pub fn append(shape: &Shape, work: impl FnOnce(&mut Append)) -> Added {
-    let Some(plan) = plan(shape) else {
-        Error::Internal(format!("{} takes rows by SQL only", shape.twin)).report()
-    };
-    let calls_functions = plan.calls_functions;
-    let run = || {
-        // SAFETY: closed by `finish`; after an error Postgres does it.
-        unsafe {
-            let mut append = Append::open(shape, plan);
-            work(&mut append);
-            append.finish()
-        }
-    };
-    if calls_functions { role::as_owner(shape.owner, run) } else { run() }
+impl<'a> Fitting<'a> {
+    /// Adds what `work` adds, and returns what has come of it; what is known already stays as it is.
+    pub fn append(self, work: impl FnOnce(&mut Append)) -> Added {
+        let Fitting { shape, plan } = self;
+        let calls_functions = plan.calls_functions;
+        let run = || {
+            // SAFETY: closed by `finish`; after an error Postgres does it.
+            unsafe {
+                let mut append = Append::open(shape, plan);
+                work(&mut append);
+                append.finish()
+            }
+        };
+        if calls_functions { role::as_owner(shape.owner, run) } else { run() }
+    }
 }
 
 impl<'a> Append<'a> {
@@ -102,19 +103,12 @@ impl<'a> Append<'a> {
         // SAFETY: what is opened and allocated here is let go by `finish`.
         unsafe {
             let twin = pg_sys::table_open(shape.twin_relation, lock);
-            let state = pg_sys::CreateExecutorState();
-            let target =
-                pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
-            (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-            pg_sys::InitResultRelInfo(target, twin, 1, std::ptr::null_mut(), 0);
-            pg_sys::ExecOpenIndices(target, false);
             Append {
                 shape,
                 twin,
-                target,
-                state,
-                key: pg_sys::lappend_oid(std::ptr::null_mut(), shape.twin_index),
+                indexes: Indexes::open(shape, &plan, twin),
                 slots: Vec::new(),
+                of: Vec::new(),
                 filled: 0,
                 bytes: 0,
                 batch: pg_sys::AllocSetContextCreateExtended(
@@ -185,6 +179,7 @@ impl<'a> Append<'a> {
             }
             // The slot's own: or it would be copied into the slot's memory once more.
             pg_sys::ExecStoreHeapTuple(tuple, self.slots[self.filled], true);
+            self.of.push(Of { deleted: head.deleted, has_extra: head.extra.is_some() });
             self.filled += 1;
             self.bytes += (*tuple).t_len as usize;
             if self.filled == ROWS_MAX || self.bytes >= BYTES_MAX {
@@ -207,7 +202,7 @@ impl<'a> Append<'a> {
             pg_sys::heap_multi_insert(self.twin, slots, count, command, 0, std::ptr::null_mut());
             for at in 0..self.filled {
                 let slot = self.slots[at];
-                if self.is_clash(slot) {
+                if self.indexes.insert(slot, self.of[at]) {
                     self.clashes.push(((*slot).tts_tid, self.revision_in(slot)));
                 }
             }
@@ -217,33 +212,10 @@ impl<'a> Append<'a> {
             }
             pg_sys::MemoryContextSwitchTo(outer);
             pg_sys::MemoryContextReset(self.batch);
-            // What an index's expressions have made.
-            let expressions = (*self.state).es_per_tuple_exprcontext;
-            if !expressions.is_null() {
-                pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
-            }
         }
+        self.of.clear();
         self.written += self.filled as u64;
         (self.filled, self.bytes) = (0, 0);
-    }
-
-    /// Puts a row into the indexes; whether the key's may have it already.
-    unsafe fn is_clash(&mut self, slot: *mut pg_sys::TupleTableSlot) -> bool {
-        // SAFETY: the caller has put the row into the heap.
-        unsafe {
-            let unsure = pg_sys::ExecInsertIndexTuples(
-                self.target,
-                slot,
-                self.state,
-                false,
-                true,
-                std::ptr::null_mut(),
-                self.key,
-                #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
-                false,
-            );
-            !unsure.is_null()
-        }
     }
 
     unsafe fn revision_in(&self, slot: *mut pg_sys::TupleTableSlot) -> Revision {
@@ -267,9 +239,7 @@ impl<'a> Append<'a> {
             for slot in &self.slots {
                 pg_sys::ExecDropSingleTupleTableSlot(*slot);
             }
-            pg_sys::ExecCloseIndices(self.target);
-            pg_sys::pfree(self.target.cast());
-            pg_sys::FreeExecutorState(self.state);
+            self.indexes.close();
             pg_sys::MemoryContextDelete(self.batch);
             pg_sys::table_close(self.twin, pg_sys::NoLock as pg_sys::LOCKMODE);
         }

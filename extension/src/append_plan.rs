@@ -10,8 +10,25 @@ use crate::trigger;
 /// Where the columns of a twin come from, by their places.
 pub struct Plan {
     pub columns: Vec<Source>,
+    /// The twin's indexes, where all of them are as they were made.
+    pub indexes: Option<Vec<Planned>>,
     /// Whether an index calls functions, which run as the table's owner then.
     pub calls_functions: bool,
+}
+
+/// An index that `godwit.track` made.
+pub struct Planned {
+    pub index: pg_sys::Oid,
+    pub is_key: bool,
+    pub takes: Takes,
+}
+
+/// Which rows go into an index.
+#[derive(Clone, Copy)]
+pub enum Takes {
+    All,
+    Deleted,
+    WithExtra,
 }
 
 #[derive(Clone, Copy)]
@@ -51,7 +68,9 @@ impl Plan {
             let columns: Option<Vec<Source>> = (0..(*desc).natts as usize)
                 .map(|at| Source::of(shape, row::attribute(desc, at)))
                 .collect();
-            Some(Plan { columns: columns?, calls_functions: has_expressions(twin) })
+            let indexes = own_indexes(shape, twin);
+            let calls_functions = indexes.is_none() && has_expressions(twin);
+            Some(Plan { columns: columns?, indexes, calls_functions })
         }
     }
 }
@@ -134,20 +153,98 @@ unsafe fn has_our_check(twin: pg_sys::Relation) -> bool {
     }
 }
 
+/// The twin's indexes if `godwit.track` made all of them.
+unsafe fn own_indexes(shape: &Shape, twin: pg_sys::Relation) -> Option<Vec<Planned>> {
+    // SAFETY: the caller has the relation open.
+    unsafe { each_index(twin, |index| Planned::of(shape, twin, index)) }.into_iter().collect()
+}
+
 unsafe fn has_expressions(twin: pg_sys::Relation) -> bool {
-    // SAFETY: the list and each index are closed again before the relation is.
+    // SAFETY: as above.
+    let found = unsafe {
+        each_index(twin, |index| {
+            !pg_sys::RelationGetIndexExpressions(index).is_null()
+                || !is_of_columns(pg_sys::RelationGetIndexPredicate(index))
+        })
+    };
+    found.contains(&true)
+}
+
+unsafe fn each_index<T>(twin: pg_sys::Relation, look: impl Fn(pg_sys::Relation) -> T) -> Vec<T> {
+    // SAFETY: the list and each index are let go before the relation is.
     unsafe {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         let list = pg_sys::RelationGetIndexList(twin);
-        let mut found = false;
-        for at in 0..pg_sys::list_length(list) {
+        let found = (0..pg_sys::list_length(list)).map(|at| {
             let index = pg_sys::index_open(pg_sys::list_nth_oid(list, at), lock);
-            found |= !pg_sys::RelationGetIndexExpressions(index).is_null()
-                || !is_of_columns(pg_sys::RelationGetIndexPredicate(index));
+            let found = look(index);
             pg_sys::index_close(index, lock);
-        }
+            found
+        });
+        let found = found.collect();
         pg_sys::list_free(list);
         found
+    }
+}
+
+impl Planned {
+    /// An index by columns alone; None where an executor is needed for it, or it refuses rows.
+    unsafe fn of(
+        shape: &Shape,
+        twin: pg_sys::Relation,
+        index: pg_sys::Relation,
+    ) -> Option<Planned> {
+        // SAFETY: the caller has both open.
+        unsafe {
+            let (class, form) = (&*(*index).rd_rel, &*(*index).rd_index);
+            let is_key = (*index).rd_id == shape.twin_index;
+            let is_plain = class.relam == pg_sys::BTREE_AM_OID
+                && form.indisready
+                && form.indisvalid
+                && (is_key || !form.indisunique)
+                && pg_sys::RelationGetIndexExpressions(index).is_null();
+            let takes = Takes::by(twin, pg_sys::RelationGetIndexPredicate(index))?;
+            is_plain.then_some(Planned { index: (*index).rd_id, is_key, takes })
+        }
+    }
+}
+
+impl Takes {
+    /// What a predicate of ours lets in.
+    unsafe fn by(twin: pg_sys::Relation, predicate: *mut pg_sys::List) -> Option<Takes> {
+        // SAFETY: the list is NULL or holds nodes, whose tags are looked at before they are taken for what they say.
+        unsafe {
+            match pg_sys::list_length(predicate) {
+                0 => return Some(Takes::All),
+                1 => {}
+                _ => return None,
+            }
+            let node = pg_sys::list_nth(predicate, 0).cast::<pg_sys::Node>();
+            if is_column(twin, node, c"_deleted") {
+                return Some(Takes::Deleted);
+            }
+            if (*node).type_ != pg_sys::NodeTag::T_NullTest {
+                return None;
+            }
+            let test = &*node.cast::<pg_sys::NullTest>();
+            let is_there = test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL;
+            (is_there && is_column(twin, test.arg.cast(), c"_extra")).then_some(Takes::WithExtra)
+        }
+    }
+}
+
+/// Whether an expression is one column of the twin by itself.
+unsafe fn is_column(twin: pg_sys::Relation, node: *mut pg_sys::Node, name: &CStr) -> bool {
+    // SAFETY: a Var of an index's predicate is of its table, by the number of a column or of the whole row (0).
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_Var {
+            return false;
+        }
+        let number = (*node.cast::<pg_sys::Var>()).varattno;
+        number > 0 && {
+            let found = row::attribute((*twin).rd_att, number as usize - 1);
+            CStr::from_ptr(found.attname.data.as_ptr()) == name
+        }
     }
 }
 

@@ -73,24 +73,28 @@ fn capture(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
 
 /// A row that a statement has written.
 struct Written<'a> {
-    id: String,
+    rows: &'a Shape,
     revision: &'a [u8],
     cells: &'a Cells,
 }
 
 impl<'a> Written<'a> {
-    fn of(rows: &Shape, cells: &'a Cells) -> Written<'a> {
-        Written { id: rows.id(cells), revision: revision_in(rows, cells), cells }
+    fn of(rows: &'a Shape, cells: &'a Cells) -> Written<'a> {
+        Written { rows, revision: revision_in(rows, cells), cells }
+    }
+
+    fn id(&self) -> String {
+        self.rows.id(self.cells)
     }
 
     /// Whether reconciliation has taken it from the twin.
     fn is_kept(&self, shape: &Shape) -> bool {
         expected::is_writing(shape.relation)
-            && expected::is(shape.relation, &self.id, &row::read_revision(self.revision))
+            && expected::is(shape.relation, &self.id(), &row::read_revision(self.revision))
     }
 
-    fn append(&self, append: &mut Append, rows: &Shape, previous: Option<pg_sys::Datum>) {
-        append.add_row(rows, &self.id, self.cells, previous);
+    fn append(&self, append: &mut Append, previous: Option<pg_sys::Datum>) {
+        append.add_row(self.rows, &self.id(), self.cells, previous);
     }
 }
 
@@ -101,29 +105,29 @@ fn revision_in<'a>(rows: &Shape, cells: &'a Cells) -> &'a [u8] {
 }
 
 fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
-    if !append::fits(shape) {
+    let Some(twin) = append::fitting(shape) else {
         let overtaken = role::as_owner(shape.owner, || by_sql::inserted(shape, trigger));
         return elect(shape, overtaken);
-    }
+    };
     let mut new = Rows::new_of(trigger);
     // What is made for one row would else stay until the statement ends.
     let mut of_row = pgrx::PgMemoryContexts::new("godwit inserted row");
-    let added = append::append(shape, |append| {
+    let added = twin.append(|append| {
         while let Some(cells) = new.next() {
             let written = Written::of(rows, &cells);
             if written.is_kept(shape) {
                 continue;
             }
             if written.revision.starts_with(&FIRST_GENERATION) {
-                written.append(append, rows, None);
+                written.append(append, None);
                 continue;
             }
             // SAFETY: nothing of the row before is used any more: its tuple has been formed.
             unsafe { of_row.reset() };
             // SAFETY: what is handed out is used before the next reset.
-            let again = unsafe { of_row.switch_to(|_| inserted_again(rows, shape, &written)) };
+            let again = unsafe { of_row.switch_to(|_| inserted_again(shape, &written)) };
             if let Some(previous) = again {
-                written.append(append, rows, previous);
+                written.append(append, previous);
             }
         }
     });
@@ -140,13 +144,14 @@ fn elect(shape: &Shape, ids: Vec<String>) {
 }
 
 /// What an insert over a tombstone goes on from; `None` where the twin has it already.
-fn inserted_again(rows: &Shape, shape: &Shape, written: &Written) -> Option<Option<pg_sys::Datum>> {
+fn inserted_again(shape: &Shape, written: &Written) -> Option<Option<pg_sys::Datum>> {
     let revision = row::read_revision(written.revision);
-    if history::has_body(shape, &written.id, &revision) {
+    let id = written.id();
+    if history::has_body(shape, &id, &revision) {
         return None;
     }
-    let attributes = rows.row_attributes(written.cells);
-    let parent = history::parent(shape, &written.id, &revision, &attributes).or_report();
+    let attributes = written.rows.row_attributes(written.cells);
+    let parent = history::parent(shape, &id, &revision, &attributes).or_report();
     Some(parent.map(|(parent, _)| row::revision_datum(&parent)))
 }
 
@@ -159,21 +164,20 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     // Whose keys changed, and what is kept beside columns, is found by joins.
     let needs_sql = edits.is_none()
         || expected::has_key_changed(shape.relation)
-        || expected::has_carried(shape.relation)
-        || !append::fits(shape);
-    if needs_sql {
-        let overtaken = role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
-        elect(shape, overtaken);
-    } else {
-        let added = append::append(shape, |append| {
+        || expected::has_carried(shape.relation);
+    if let Some(twin) = append::fitting(shape).filter(|_| !needs_sql) {
+        let added = twin.append(|append| {
             while let (Some(before), Some(after)) = (old.next(), new.next()) {
                 let written = Written::of(rows, &after);
                 if revision_in(rows, &before) != written.revision && !written.is_kept(shape) {
-                    written.append(append, rows, before.datum_at(rows.revision_number));
+                    written.append(append, before.datum_at(rows.revision_number));
                 }
             }
         });
         expected::kept(shape.relation, added.rows);
+    } else {
+        let overtaken = role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
+        elect(shape, overtaken);
     }
     old.end();
     new.end();
@@ -188,7 +192,7 @@ fn edits(rows: &Shape, shape: &Shape, old: &mut Rows, new: &mut Rows) -> Option<
     let mut edits = 0;
     while let (Some(before), Some(after)) = (old.next(), new.next()) {
         let is_edit = revision_in(rows, &before) != revision_in(rows, &after);
-        if is_edit && rows.id(&before) != rows.id(&after) {
+        if is_edit && !rows.is_same_record(&before, &after) {
             return None;
         }
         if is_edit && !Written::of(rows, &after).is_kept(shape) {
@@ -204,9 +208,10 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     if expected::pending(shape.relation) != 0 {
         role::as_owner(shape.owner, || catch_up(shape, trigger));
     }
-    if !append::fits(shape) || !rows.is_complete || conflicted::has_any(shape) {
+    let is_plain = || rows.is_complete && !conflicted::has_any(shape);
+    let Some(twin) = append::fitting(shape).filter(|_| is_plain()) else {
         return role::as_owner(shape.owner, || by_sql::deleted(shape, trigger));
-    }
+    };
     // Where the row's revision is the highest of a record without conflicts it is the only leaf. What
     // sync deletes has a tombstone already.
     let mut others = Vec::new();
@@ -217,7 +222,7 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     let mut old = Rows::old_of(trigger);
     // What is made for one row would else stay until the statement ends.
     let mut of_row = pgrx::PgMemoryContexts::new("godwit deleted row");
-    append::append(shape, |append| {
+    twin.append(|append| {
         while let Some(cells) = old.next() {
             // SAFETY: nothing of the row before is used any more: its tuple has been formed.
             unsafe { of_row.reset() };

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use revision::{Encoder, RevisionId};
 use std::cell::{Cell, RefCell};
 
-use crate::append;
+use crate::append::{self, Fitting};
 use crate::catalog;
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
@@ -163,9 +163,10 @@ fn _fill(relation: pg_sys::Oid) -> bool {
         let class = &*(*table).rd_rel;
         let is_heap = class.relkind as u8 == pg_sys::RELKIND_RELATION
             && class.relam == pg_sys::HEAP_TABLE_AM_OID;
-        let fits = is_heap && append::fits(&shape);
-        if fits {
-            copy(&shape, table);
+        let twin = append::fitting(&shape).filter(|_| is_heap);
+        let fits = twin.is_some();
+        if let Some(twin) = twin {
+            copy(&shape, table, twin);
         }
         pg_sys::table_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
         fits
@@ -174,7 +175,7 @@ fn _fill(relation: pg_sys::Oid) -> bool {
 
 /// # Safety
 /// The table must be open, and a heap.
-unsafe fn copy(shape: &Shape, table: pg_sys::Relation) {
+unsafe fn copy(shape: &Shape, table: pg_sys::Relation, twin: Fitting) {
     use pg_sys::ScanOptions::{SO_ALLOW_PAGEMODE, SO_ALLOW_STRAT, SO_TYPE_SEQSCAN};
     let flags = SO_TYPE_SEQSCAN | SO_ALLOW_STRAT | SO_ALLOW_PAGEMODE;
     // SAFETY: the snapshot is registered while it is scanned with; a row is read before the next is asked for.
@@ -183,7 +184,7 @@ unsafe fn copy(shape: &Shape, table: pg_sys::Relation) {
         let slot = pg_sys::table_slot_create(table, std::ptr::null_mut());
         let none = std::ptr::null_mut();
         let scan = pg_sys::heap_beginscan(table, snapshot, 0, none, std::ptr::null_mut(), flags);
-        append::append(shape, |append| {
+        twin.append(|append| {
             while pg_sys::heap_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
             {
                 pgrx::check_for_interrupts!();

@@ -20,6 +20,7 @@ mod shape;
 
 // From plain SQL to the history, and from the history to the table.
 mod append;
+mod append_index;
 mod append_plan;
 mod capture;
 mod capture_by_sql;

@@ -111,10 +111,10 @@ pub fn is_leaf(shape: &Shape, row: &str) -> String {
 /// Adds revisions in this order, or fills the stubs that stand for them; what is known already stays as
 /// it is. No revision may come twice.
 pub fn insert(shape: &Shape, new: &[&Revision]) -> u64 {
-    if !append::fits(shape) {
+    let Some(twin) = append::fitting(shape) else {
         return insert_by_sql(shape, new);
-    }
-    append::append(shape, |append| {
+    };
+    twin.append(|append| {
         for new in new {
             let (body, extra) = bodies(shape, new);
             let head = append::Head {
