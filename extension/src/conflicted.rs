@@ -13,6 +13,7 @@ use std::ffi::CStr;
 
 use crate::catalog;
 use crate::error::OrReport;
+use crate::history;
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::settings::Settings;
@@ -66,13 +67,16 @@ pub fn has_any(shape: &Shape) -> bool {
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
         let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
+        let index = find(c"conflicted_pkey");
+        if history::is_empty(index) {
+            return false;
+        }
         let list = pg_sys::table_open(find(c"conflicted"), lock);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let mut key = pg_sys::ScanKeyData::default();
         let of_table = pg_sys::Oid::from_u32(pg_sys::F_OIDEQ);
         let (equal, relation) = (pg_sys::BTEqualStrategyNumber as u16, shape.relation.into());
         pg_sys::ScanKeyInit(&mut key, 1, equal, of_table, relation);
-        let index = find(c"conflicted_pkey");
         let scan = pg_sys::systable_beginscan(list, index, true, snapshot, 1, &mut key);
         let found = !pg_sys::systable_getnext(scan).is_null();
         pg_sys::systable_endscan(scan);

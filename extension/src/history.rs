@@ -18,11 +18,32 @@ use crate::twin;
 /// The highest revision of a record and whether it deletes. Where the record is not in the table
 /// all its leaves are tombstones, and this is the one that a new insert continues from.
 pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
-    scan(shape, id, None, |cells| {
+    scan_by(shape, shape.twin_index, WRITING, id, None, |cells| {
         let revision = cells.revision("_rev")?;
         Some((revision, cells.get::<bool>("_deleted").unwrap_or(false)))
     })
     .flatten()
+}
+
+/// Whether the twin's key has no entry for a record, not even one that nobody sees yet or any more. Of most records
+/// that are inserted this is so, and it takes neither a snapshot nor the twin itself.
+pub fn is_new(shape: &Shape, id: &str) -> bool {
+    // SAFETY: the index is closed again; its lock lasts to the end of the transaction. The key is of its first column.
+    // A scan that was begun for a bitmap has no rows to fetch, and hands out their places.
+    unsafe {
+        // Before its index, as everybody else does.
+        pg_sys::LockRelationOid(shape.twin_relation, WRITING);
+        let index = pg_sys::index_open(shape.twin_index, WRITING);
+        let mut of_record = pg_sys::ScanKeyData::default();
+        key(&mut of_record, 1, pg_sys::F_TEXTEQ, id.into_datum());
+        let scan = pg_sys::index_beginscan_bitmap(index, &raw mut pg_sys::SnapshotAnyData, 1);
+        pg_sys::index_rescan(scan, &mut of_record, 1, std::ptr::null_mut(), 0);
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        let found = pg_sys::index_getnext_tid(scan, forward);
+        pg_sys::index_endscan(scan);
+        pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        found.is_null()
+    }
 }
 
 /// What is kept beside the columns of a revision.
@@ -38,9 +59,9 @@ pub fn may_have_extras(shape: &Shape) -> bool {
     shape.extras_index.is_none_or(|index| !is_empty(index))
 }
 
-/// Whether nothing was ever put into an index: a btree has but its first page then. Who adds a revision has locked
-/// the record's row in the table before, so whoever has that lock now sees what came of it.
-fn is_empty(index: pg_sys::Oid) -> bool {
+/// Whether nothing was ever put into an index: a btree has but its first page then. What was committed has made it
+/// longer before, for everybody to see.
+pub fn is_empty(index: pg_sys::Oid) -> bool {
     // SAFETY: the index is closed again; its lock lasts to the end of the transaction.
     unsafe {
         let index = pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
@@ -57,7 +78,7 @@ fn extra_by(
     id: &str,
     revision: &RevisionId,
 ) -> Result<Extra, Error> {
-    let found = scan_by(shape, index, id, Some(revision), |cells| {
+    let found = scan_by(shape, index, READING, id, Some(revision), |cells| {
         cells.get::<Json>("_extra").map(|json| Extra::read(&json.read()?))
     });
     found.flatten().unwrap_or_else(|| Ok(Extra::default()))
@@ -87,18 +108,22 @@ fn scan<T>(
     revision: Option<&RevisionId>,
     read: impl FnOnce(&Cells) -> T,
 ) -> Option<T> {
-    scan_by(shape, shape.twin_index, id, revision, read)
+    scan_by(shape, shape.twin_index, READING, id, revision, read)
 }
+
+const READING: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+/// Of who is about to write to the twin, and needs this lock then.
+const WRITING: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
 /// The same by another index whose first columns are the key's.
 fn scan_by<T>(
     shape: &Shape,
     index: pg_sys::Oid,
+    lock: pg_sys::LOCKMODE,
     id: &str,
     revision: Option<&RevisionId>,
     read: impl FnOnce(&Cells) -> T,
 ) -> Option<T> {
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: relations are closed again (their locks last to the end of the transaction, which
     // is what keeps their definition), the snapshot is registered while it is scanned with, and
     // the row is read before the scan ends. Keys are of the index's own column types.

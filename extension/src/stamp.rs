@@ -58,7 +58,10 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
 /// A record that was deleted continues from its tombstone; any other begins.
 fn inserted(shape: &Shape, id: &str, after: &Cells) -> RevisionId {
     check_id(id);
-    let previous = history::highest(shape, id).map(|(revision, _)| revision);
+    let previous = match history::is_new(shape, id) {
+        true => None,
+        false => history::highest(shape, id).map(|(revision, _)| revision),
+    };
     expected::stamped(shape.relation);
     twin::edited_row(shape, id, previous.as_ref(), after)
 }
@@ -68,7 +71,7 @@ fn updated(shape: &Shape, before: &Cells, id: &str, after: &Cells) -> RevisionId
         // It was there before the table was tracked, and its turn has not come yet.
         return inserted(shape, id, after);
     };
-    if shape.id(before) != id {
+    if !shape.is_same_record(before, after) {
         return moved(shape, id, after);
     }
     let is_changed = |column: &Column| {
