@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::argument::{Json, need};
 use crate::body::{Ancestry, Body};
+use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::resolve::revision_of;
@@ -191,6 +192,10 @@ fn stored(line: &[RevisionId]) -> Vec<Vec<u8>> {
 
 /// The leaves that are neither the winner nor tombstones, highest first.
 fn conflicts(shape: &Shape, id: &str) -> Vec<RevisionId> {
+    // Few records have any, and a record's leaves are found by looking at all its revisions.
+    if !conflicted::is_listed(shape, id) {
+        return Vec::new();
+    }
     let sql = format!(
         "select _godwit_row._rev from {} _godwit_row where _godwit_row._id = $1 and not _godwit_row._deleted and {}
           order by _godwit_row._rev desc offset 1",
