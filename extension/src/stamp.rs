@@ -35,7 +35,8 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     // SAFETY: both tuples are rows of the relation.
     let after = unsafe { Cells::of(new, desc) };
     let id = shape.id(&after);
-    if let Some(revision) = after.revision_at(shape.revision_number)
+    if expected::is_writing(shape.relation)
+        && let Some(revision) = after.revision_at(shape.revision_number)
         && expected::is(shape.relation, &id, &revision)
     {
         // SAFETY: Postgres hands a trigger its relation.
