@@ -114,7 +114,7 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     let mut of_row = pgrx::PgMemoryContexts::new("godwit inserted row");
     let added = twin.append(|append| {
         while let Some(cells) = new.next() {
-            let written = Written::of(rows, &cells);
+            let written = Written::of(rows, cells);
             if written.is_kept(shape) {
                 continue;
             }
@@ -168,8 +168,8 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     if let Some(twin) = append::fitting(shape).filter(|_| !needs_sql) {
         let added = twin.append(|append| {
             while let (Some(before), Some(after)) = (old.next(), new.next()) {
-                let written = Written::of(rows, &after);
-                if revision_in(rows, &before) != written.revision && !written.is_kept(shape) {
+                let written = Written::of(rows, after);
+                if revision_in(rows, before) != written.revision && !written.is_kept(shape) {
                     written.append(append, before.datum_at(rows.revision_number));
                 }
             }
@@ -191,11 +191,11 @@ fn edits(rows: &Shape, shape: &Shape, old: &mut Rows, new: &mut Rows) -> Option<
     }
     let mut edits = 0;
     while let (Some(before), Some(after)) = (old.next(), new.next()) {
-        let is_edit = revision_in(rows, &before) != revision_in(rows, &after);
-        if is_edit && !rows.is_same_record(&before, &after) {
+        let is_edit = revision_in(rows, before) != revision_in(rows, after);
+        if is_edit && !rows.is_same_record(before, after) {
             return None;
         }
-        if is_edit && !Written::of(rows, &after).is_kept(shape) {
+        if is_edit && !Written::of(rows, after).is_kept(shape) {
             edits += 1;
         }
     }
@@ -227,7 +227,7 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
             // SAFETY: nothing of the row before is used any more: its tuple has been formed.
             unsafe { of_row.reset() };
             // SAFETY: what is handed out is used before the next reset.
-            let (id, tombstone) = unsafe { of_row.switch_to(|_| tombstone(rows, shape, &cells)) };
+            let (id, tombstone) = unsafe { of_row.switch_to(|_| tombstone(rows, shape, cells)) };
             let Some(tombstone) = tombstone else {
                 others.push(id);
                 if others.len() == ENDED_MAX {

@@ -52,18 +52,13 @@ impl Cells {
     }
 
     /// # Safety
-    /// The slot must hold a row.
+    /// The slot must hold a row, and its descriptor stay valid.
     pub unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot) -> Cells {
-        // SAFETY: after this the slot has a value for every attribute of its descriptor.
+        // SAFETY: the caller vouches for the slot.
         unsafe {
-            let desc = (*slot).tts_tupleDescriptor;
-            let count = (*desc).natts;
-            if i32::from((*slot).tts_nvalid) < count {
-                pg_sys::slot_getsomeattrs_int(slot, count);
-            }
-            let values = std::slice::from_raw_parts((*slot).tts_values, count as usize);
-            let nulls = std::slice::from_raw_parts((*slot).tts_isnull, count as usize);
-            Cells { values: values.to_vec(), nulls: nulls.to_vec(), desc }
+            let mut cells = Cells::for_rows((*slot).tts_tupleDescriptor);
+            cells.take_slot(slot);
+            cells
         }
     }
 
@@ -370,6 +365,22 @@ impl Cells {
         let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
         // SAFETY: the vectors have room for every attribute.
         unsafe { pg_sys::heap_deform_tuple(tuple, self.desc, values, nulls) };
+    }
+
+    /// Takes the row in a slot.
+    ///
+    /// # Safety
+    /// The slot must hold a row of the descriptor.
+    pub unsafe fn take_slot(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+        let count = self.values.len();
+        // SAFETY: after this the slot has a value for every attribute of its descriptor.
+        unsafe {
+            if ((*slot).tts_nvalid as usize) < count {
+                pg_sys::slot_getsomeattrs_int(slot, count as i32);
+            }
+            self.values.copy_from_slice(std::slice::from_raw_parts((*slot).tts_values, count));
+            self.nulls.copy_from_slice(std::slice::from_raw_parts((*slot).tts_isnull, count));
+        }
     }
 
     /// The column at a position counted from 0; null is `None`.

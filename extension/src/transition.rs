@@ -10,6 +10,7 @@ pub struct Rows {
     /// Where this reader is; other readers of the table have places of their own.
     pointer: i32,
     slot: *mut pg_sys::TupleTableSlot,
+    row: Cells,
 }
 
 impl Rows {
@@ -35,7 +36,7 @@ impl Rows {
             pg_sys::tuplestore_select_read_pointer(table, pointer);
             pg_sys::tuplestore_rescan(table);
             let slot = pg_sys::MakeSingleTupleTableSlot(desc, &pg_sys::TTSOpsMinimalTuple);
-            Rows { table, pointer, slot }
+            Rows { table, pointer, slot, row: Cells::for_rows(desc) }
         }
     }
 
@@ -44,14 +45,17 @@ impl Rows {
         unsafe { pg_sys::tuplestore_tuple_count(self.table) }
     }
 
-    /// The next row; what it refers to is there until the one after it is asked for.
-    pub fn next(&mut self) -> Option<Cells> {
+    /// The next row; it is there until the one after it is asked for.
+    pub fn next(&mut self) -> Option<&Cells> {
         // SAFETY: as above; the slot holds a row where the table had one.
         unsafe {
             pg_sys::tuplestore_select_read_pointer(self.table, self.pointer);
-            pg_sys::tuplestore_gettupleslot(self.table, true, false, self.slot)
-                .then(|| Cells::of_slot(self.slot))
+            if !pg_sys::tuplestore_gettupleslot(self.table, true, false, self.slot) {
+                return None;
+            }
+            self.row.take_slot(self.slot);
         }
+        Some(&self.row)
     }
 
     pub fn rewind(&mut self) {
