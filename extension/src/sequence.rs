@@ -24,6 +24,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::time::Duration;
 
 use crate::argument::need;
 use crate::error::Error;
@@ -253,10 +254,15 @@ fn _horizon() -> i64 {
 
 /// How long one call may hold its snapshot, in microseconds.
 const AWAIT_MAX: i64 = 1_000_000;
-/// Milliseconds between two looks: at the sequence, which takes microseconds, and at the locks while a transaction
-/// holds the stream back.
-const LOOK: i64 = 1;
-const LOOK_HELD: i64 = 4;
+/// Between two looks at the sequence, which take microseconds: soon where a call has only begun, for a stream that
+/// has just moved is likely to move again, and a thousand times a second after that.
+const LOOK_SOON: Duration = Duration::from_micros(250);
+const LOOK: Duration = Duration::from_micros(1000);
+const SOON: i64 = 10_000;
+/// Between two looks at the locks while a transaction holds the stream back: a look takes a tenth of a
+/// millisecond and more. Most that write commit at once, so the pauses double from one to the other.
+const LOOK_HELD: Duration = Duration::from_micros(250);
+const LOOK_HELD_MAX: Duration = Duration::from_micros(4000);
 
 /// The horizon as soon as it is another than the one that is named, or the same when time is up.
 ///
@@ -269,7 +275,9 @@ fn _await_change(known: Option<i64>, timeout_ms: Option<i32>) -> i64 {
     let (sequence, owner) = sequence();
     // SAFETY: reads the clock.
     let now = || unsafe { pg_sys::GetCurrentTimestamp() };
-    let end = now() + (i64::from(timeout_ms.max(0)) * 1000).min(AWAIT_MAX);
+    let begun = now();
+    let end = begun + (i64::from(timeout_ms.max(0)) * 1000).min(AWAIT_MAX);
+    let mut held = LOOK_HELD;
     loop {
         let is_still = !is_standby() && last_value(sequence, owner) == known;
         let horizon = if is_still { known } else { horizon() };
@@ -277,14 +285,28 @@ fn _await_change(known: Option<i64>, timeout_ms: Option<i32>) -> i64 {
             on_disk(horizon);
             return horizon;
         }
-        // SAFETY: waits for a signal or the time, and ends with the server.
-        unsafe {
-            let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-            let pause = if is_still { LOOK } else { LOOK_HELD };
-            pg_sys::WaitLatch(pg_sys::MyLatch, events as _, pause as _, pg_sys::PG_WAIT_EXTENSION);
-            pg_sys::ResetLatch(pg_sys::MyLatch);
+        if is_still {
+            held = LOOK_HELD;
+            pause(if now() < begun + SOON { LOOK_SOON } else { LOOK });
+        } else {
+            pause(held);
+            held = (held * 2).min(LOOK_HELD_MAX);
         }
         pgrx::check_for_interrupts!();
+    }
+}
+
+/// Waits for the time or a signal, and ends with the server.
+fn pause(time: Duration) {
+    // SAFETY: a latch counts in milliseconds; what is shorter is slept, in which nothing can be missed for long.
+    unsafe {
+        if time < Duration::from_millis(1) {
+            return pg_sys::pg_usleep(time.as_micros() as _);
+        }
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let time = time.as_millis() as _;
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as _, time, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
     }
 }
 
