@@ -44,6 +44,7 @@ mod answer;
 mod as_of;
 mod attachments;
 mod backfill;
+mod by_name;
 mod catalog;
 mod changes;
 mod conflicts;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::argument::{Json, need};
 use crate::body::{Ancestry, Body};
+use crate::by_name;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
@@ -284,14 +285,22 @@ fn _get_many(
     let ids: Vec<String> = ids.into_iter().map(|id| need(id, "an id")).collect();
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
-    let named: Vec<Option<String>> = ids
+    let revisions: Vec<Option<RevisionId>> = ids
         .iter()
         .zip(&revisions)
-        .map(|(id, text)| {
-            let revision = text.as_deref().map(|text| revision_of(id, text).or_report());
-            revision.map(|revision| revision.to_string())
-        })
+        .map(|(id, text)| text.as_deref().map(|text| revision_of(id, text).or_report()))
         .collect();
+    if by_name::may_be_read_here(&shape) {
+        let asked = ids.iter().map(String::as_str).zip(revisions.iter().map(Option::as_ref));
+        let found = by_name::read(&shape, &asked.collect::<Vec<_>>(), ancestry);
+        let rows = (1..).zip(ids).zip(found).map(|((ord, id), found)| {
+            let is_leaf = found.as_ref().is_none_or(|(_, is_leaf)| *is_leaf);
+            (ord, id, found.map(|(record, _)| text(record)), is_leaf)
+        });
+        return TableIterator::new(rows);
+    }
+    let named: Vec<Option<String>> =
+        revisions.iter().map(|revision| revision.as_ref().map(RevisionId::to_string)).collect();
     let (twin, is_leaf) = (&shape.twin, is_leaf(&shape));
     let sql = format!(
         "select k.ord::int8, k.id, coalesce(n.row, w.row), coalesce(n.leaf, true)

@@ -65,6 +65,17 @@ set role by_column;
 create temporary table by_sql as select a.n, d.* from asked a, drained(0, tables, page, include, style, ids, filter) d;
 select count(*) as asked, min(i.shown) > 0 as shown, count(*) filter (where i is distinct from s) as otherwise from by_index i join by_sql s using (n);
 reset role;
+-- The same goes for revisions by name and for winners.
+create table named as select array_agg(id) as ids, array_agg(revision) as revisions from (
+    select _id, _rev::text from docs_history union all select distinct _id, null from docs_history
+    union all values ('nope', null), ('d13', '9-nope')) n(id, revision);
+create table named_by_index as select m.* from named, godwit.get_many('docs', ids, revisions) m;
+grant select on named, named_by_index to by_column;
+set role by_column;
+select count(*) > 2000 as asked, count(*) filter (where i is distinct from s) as otherwise, count(*) filter (where not i.leaf) > 0 as parents,
+       count(*) filter (where i.record is null) > 1 as stubs
+  from named_by_index i join (select m.* from named, godwit.get_many('docs', ids, revisions) m) s using (ord);
+reset role;
 -- What is written as jsonb is what Postgres reads from the same text.
 select count(*) > 0 as compared, bool_and((c.record, c.leaves) is not distinct from (w.change -> 'record', w.change -> 'leaves')
        and pg_column_size(c.record) is not distinct from pg_column_size(w.change -> 'record')) as same
@@ -96,6 +107,6 @@ create temporary table one_by_one as select a.n, s.since, d.* from asked a, (val
 select count(*) as asked, max(a.shown) > 0 as shown, count(*) filter (where a is distinct from o) as otherwise, count(*) filter (where f is distinct from o) as of_few
   from at_once a join one_by_one o using (n, since) join of_few f using (n, since);
 reset role;
-drop table docs, docs_history, things, things_history, asked, by_index, by_sql, at_once, of_few, one_by_one;
+drop table docs, docs_history, things, things_history, named, named_by_index, asked, by_index, by_sql, at_once, of_few, one_by_one;
 drop function drained, sent;
 drop role by_column, o3;
