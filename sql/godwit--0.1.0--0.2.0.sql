@@ -283,6 +283,9 @@ create or replace function godwit._erase(relation oid, id text) returns jsonb
 create or replace function godwit._end_missing(relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_end_missing_wrapper';
 
+create or replace function godwit._find_table(name text) returns regclass
+    language c stable as 'MODULE_PATHNAME', '_find_table_wrapper';
+
 create or replace function godwit._current_incarnation() returns text
     language c volatile as 'MODULE_PATHNAME', '_current_incarnation_wrapper';
 
@@ -771,9 +774,8 @@ create or replace function godwit.find_table(name text) returns regclass
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    found regclass;
+    found regclass := godwit._find_table(name);
 begin
-    select t.relation into found from godwit.tracked t where godwit._wire_name(t.relation) = name;
     if found is null then
         raise exception 'table % is not tracked', quote_ident(coalesce(name, 'null'))
             using errcode = 'undefined_table',

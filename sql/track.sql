@@ -16,9 +16,8 @@ create function godwit.find_table(name text) returns regclass
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    found regclass;
+    found regclass := godwit._find_table(name);
 begin
-    select t.relation into found from godwit.tracked t where godwit._wire_name(t.relation) = name;
     if found is null then
         raise exception 'table % is not tracked', quote_ident(coalesce(name, 'null'))
             using errcode = 'undefined_table',

@@ -2,12 +2,14 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::ffi::CString;
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::settings::Settings;
+use crate::shape::Shape;
 use crate::spi;
 
 const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
@@ -55,6 +57,32 @@ fn _forget(relation: pg_sys::Oid) {
         }
         spi::run("delete from godwit.tracked where relation = $1", &args);
     });
+}
+
+/// The tracked table of a name on the wire: bare in schema public, else `schema.table`, and dots may be in either.
+#[pg_extern(sql = false)]
+fn _find_table(name: Option<&str>) -> Option<pg_sys::Oid> {
+    let name = name?;
+    let dots = name.match_indices('.').map(|(at, _)| (&name[..at], &name[at + 1..]));
+    let dots = dots.filter(|(schema, _)| *schema != "public");
+    let mut found = std::iter::once(("public", name)).chain(dots).filter_map(relation_named);
+    found.find(|relation| Shape::is_known(*relation) || is_tracked(*relation))
+}
+
+fn is_tracked(relation: pg_sys::Oid) -> bool {
+    let _settings = Settings::path(PINNED_PATH);
+    let sql = "select from godwit.tracked where relation = $1";
+    spi::run(sql, &[spi::oid(relation)]) > 0
+}
+
+fn relation_named((schema, table): (&str, &str)) -> Option<pg_sys::Oid> {
+    let (schema, table) = (CString::new(schema).ok()?, CString::new(table).ok()?);
+    // SAFETY: catalog look-ups by names that end in a zero; none is no error.
+    let relation = unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        pg_sys::get_relname_relid(table.as_ptr(), schema)
+    };
+    (relation != pg_sys::InvalidOid).then_some(relation)
 }
 
 /// A record id for a new record: a UUIDv7, so that new ids sort after older ones.

@@ -145,6 +145,13 @@ impl Shape {
         })
     }
 
+    /// Whether a relation was found to be a tracked table, and nothing was heard since that could have changed it.
+    pub fn is_known(relation: pg_sys::Oid) -> bool {
+        SHAPES.with_borrow(|shapes| {
+            shapes.get(&relation).is_some_and(|shape| shape.relation == relation)
+        })
+    }
+
     /// The shape by which a trigger on this table reads its rows: of the table itself, or of the tracked
     /// table that it is a partition of, with the partition's own column numbers.
     pub fn of_rows(relation: pg_sys::Oid) -> Result<Rc<Shape>, Error> {
