@@ -49,7 +49,6 @@ pub async fn bulk_docs(
     let mut refusals: Vec<Option<Json>> = Vec::with_capacity(sent.docs.len());
     let mut good: Vec<(usize, String, Document)> = Vec::new();
     for (place, json) in sent.docs.iter().enumerate() {
-        let id = said(json, "_id");
         match read(json, is_edit) {
             Ok((id, document)) => {
                 refusals.push(None);
@@ -58,7 +57,7 @@ pub async fn bulk_docs(
             // Nothing of it can be told: CouchDB takes none of the batch then.
             Err(refusal) if !json.get().starts_with('{') => return Err(refusal),
             Err(refusal) => {
-                let revision = said(json, "_rev");
+                let (id, revision) = (said(json, "_id"), said(json, "_rev"));
                 refusals.push(Some(refused(
                     id.as_deref(),
                     revision.as_deref(),
@@ -171,7 +170,7 @@ pub async fn replicate(
     let records: Vec<Record> =
         documents.into_iter().map(|(id, document)| document.replicated(id, &columns)).collect();
     let json = passed_on(&records)?;
-    let sql = "select ord::int8, status, reason from godwit.put_revisions(godwit.find_table($1), $2::jsonb)
+    let sql = "select ord::int8, status, reason from godwit._put_revisions(godwit.find_table($1), $2::text)
                 where status not in ('accepted', 'known')";
     let rows = gateway.database.rows(caller, sql, &[text(&db), text(&json)]).await?;
     for row in rows {
