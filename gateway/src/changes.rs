@@ -115,6 +115,8 @@ pub struct Ask {
     ids: Option<Vec<String>>,
     /// As the extension takes it.
     filter: Option<String>,
+    /// Whether its reader wants to know how far the sequence is.
+    with_last: bool,
 }
 
 impl Number {
@@ -184,6 +186,7 @@ async fn answer(
         style: request.style,
         ids: request.ids.map(|ids| ids.read("ids")).transpose()?,
         filter: filter.map_err(|error| Error::bad_request(error.to_string()))?,
+        with_last: false,
     };
     let number = |number: Option<Number>, name: &str, usual: u64| {
         number.map_or(Ok(usual), |number| number.read(name))
@@ -297,6 +300,8 @@ pub struct Page {
     ends: Vec<(i64, usize)>,
     pub next: i64,
     pub is_full: bool,
+    /// The sequence's last number, where the reader wanted it and there are changes.
+    last: Option<i64>,
     /// As each kind of feed sends it, made when it is first needed, once for all that listen.
     ndjson: OnceLock<Bytes>,
     sse: OnceLock<Bytes>,
@@ -310,6 +315,11 @@ impl Page {
     /// The sequence of the last change.
     pub fn last(&self) -> Option<i64> {
         self.ends.last().map(|(sequence, _)| *sequence)
+    }
+
+    /// How many sequences lie above one: as many changes at most.
+    pub fn pending_above(&self, sequence: i64) -> i64 {
+        self.last.map_or(0, |last| (last - sequence).max(0))
     }
 
     /// Each change with its sequence.
@@ -349,8 +359,11 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         Style::Revisions => "revisions",
         Style::Leaves => "leaves",
     };
-    let sql = "select c.seq, c.change
-                 from godwit._changes_on_wire($1, $2, $3::int8::int4, $4, $5, $6, $7::text::jsonb) c";
+    let last = if ask.with_last { "(select godwit._last_sequence())" } else { "null::int8" };
+    let sql = format!(
+        "select c.seq, c.change, {last}
+           from godwit._changes_on_wire($1, $2, $3::int8::int4, $4, $5, $6, $7::text::jsonb) c"
+    );
     let parameters = [
         int8(&since),
         texts(&ask.tables),
@@ -360,7 +373,7 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         texts(&ask.ids),
         text(&ask.filter),
     ];
-    let rows = gateway.database.rows(&ask.caller, sql, &parameters).await?;
+    let rows = gateway.database.rows(&ask.caller, &sql, &parameters).await?;
     let size = rows.iter().map(|row| row.raw_size_bytes()).sum();
     let (mut text, mut ends) = (Vec::with_capacity(size), Vec::with_capacity(rows.len()));
     let mut next = since;
@@ -380,8 +393,9 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         ends.push((sequence, text.len()));
     }
     let is_full = ends.len() as i64 >= ask.limit;
+    let last = rows.first().map(|row| row.try_get(2)).transpose()?.flatten();
     let (ndjson, sse) = (OnceLock::new(), OnceLock::new());
-    Ok(Page { text: text.into(), ends, next, is_full, ndjson, sse })
+    Ok(Page { text: text.into(), ends, next, is_full, last, ndjson, sse })
 }
 
 impl Ask {
@@ -392,6 +406,7 @@ impl Ask {
         limit: i64,
         with_bodies: bool,
         ids: Option<Vec<String>>,
+        with_last: bool,
     ) -> Self {
         Ask {
             caller,
@@ -401,6 +416,7 @@ impl Ask {
             style: Style::Leaves,
             ids,
             filter: None,
+            with_last,
         }
     }
 

@@ -19,7 +19,6 @@ use super::document;
 use super::error::{Answer, Refusal};
 use super::mango::Selector;
 use crate::changes::{self, Ask, Page};
-use crate::database::text;
 use crate::deep;
 use crate::error::Error;
 use crate::feed::TICK;
@@ -242,7 +241,7 @@ impl Feed {
             }
         }
         if let Some(first) = self.first.take() {
-            self.take(&first, &mut out).await?;
+            self.take(&first, &mut out)?;
             // Said at once, so that whoever is between sees the answer begin.
             if !out.is_empty() || self.is_over {
                 return Ok(out.into());
@@ -283,7 +282,7 @@ impl Feed {
                 }
                 Err(error) => return Err(error),
             };
-            self.take(&page, &mut out).await?;
+            self.take(&page, &mut out)?;
             if !out.is_empty() || self.is_over {
                 return Ok(out.into());
             }
@@ -326,7 +325,7 @@ impl Feed {
     }
 
     /// Writes a page's rows, up to the limit.
-    async fn take(&mut self, page: &Page, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn take(&mut self, page: &Page, out: &mut Vec<u8>) -> Result<(), Error> {
         for (sequence, change) in page.changes() {
             let Some((sequence, row)) = self.asked.row(change)? else {
                 self.since = sequence;
@@ -339,7 +338,7 @@ impl Feed {
                 if is_last && !page.is_full {
                     self.since = page.next;
                 } else if self.asked.is_list() {
-                    self.pending = self.count_pending().await?;
+                    self.pending = page.pending_above(sequence);
                 }
                 self.end(out);
                 return Ok(());
@@ -351,14 +350,6 @@ impl Feed {
             self.end(out);
         }
         Ok(())
-    }
-
-    /// How many sequences lie above: as many changes at most.
-    async fn count_pending(&self) -> Result<i64, Error> {
-        let sql = "select greatest(godwit.last_sequence() - $1::text::int8, 0)";
-        let since = self.since.to_string();
-        let rows = self.gateway.database.rows(self.ask.caller(), sql, &[text(&since)]).await?;
-        Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
     }
 
     fn write(&mut self, sequence: i64, row: &Json, out: &mut Vec<u8>) {
