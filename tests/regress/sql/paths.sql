@@ -21,6 +21,12 @@ create function sent(step int, revision text, revisions jsonb, owner text, delet
       from generate_series(1, 900, step) g)) where status = 'accepted' $$;
 select sent(13, '1-x\y', '["1-x\\y"]', 'o2'), sent(29, '9-z', '["9-z", "8-y", "7-x"]', 'o3'), sent(58, '8-y', '["8-y", "7-x"]', 'o4'),
        sent(37, '3-t', '["3-t", "2-s"]', null, true);
+-- No lines: ancestry that is cut short, a body that comes after its child's, parents that nobody has, tombstones beside, and edits on top.
+select sent(41, '3-cut', '["3-cut"]', 'o5'), sent(82, '4-on', '["4-on", "3-cut"]', 'o3'), sent(47, '2-ended', '["2-ended"]', null, true),
+       sent(43, '6-solo', '["6-solo", "5-late", "4-gone"]', 'o3'), sent(86, '5-late', '["5-late", "4-gone"]', 'o6');
+delete from docs_history where _rev = '4-gone' or _rev = '5-late' and _stub and right(_id, 1) in ('4', '8');
+update docs set n = n + 1 where right(id, 1) in ('2', '4', '7');
+update docs set n = n + 1 where right(id, 1) = '2';
 alter table docs rename column note to remark;
 alter table docs add column extra int default 5;
 update docs set extra = 6 where n % 4 = 1;
