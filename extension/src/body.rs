@@ -31,6 +31,15 @@ struct Places {
     extra: usize,
 }
 
+impl Places {
+    /// How many of a row's columns it takes to have all of these but `extra`.
+    fn head_count(&self) -> i32 {
+        let Places { id, revision, previous, deleted, number, stub, extra: _ } = *self;
+        let last = [id, revision, previous, deleted, number, stub].into_iter().max();
+        last.map_or(0, |last| last as i32 + 1)
+    }
+}
+
 struct Attribute {
     place: usize,
     /// The name as a member's: `"region":`.
@@ -45,6 +54,10 @@ pub struct Body<'a> {
     row: pg_sys::HeapTuple,
     cells: Cells,
     desc: pg_sys::TupleDesc,
+    /// The twin's own columns, which stand first: most rows are only asked for these.
+    head: pg_sys::TupleDesc,
+    /// Whether the cells hold all of the row.
+    is_whole: bool,
     places: Places,
     attributes: Vec<Attribute>,
     /// `,"table":"people"`.
@@ -76,6 +89,8 @@ impl<'a> Body<'a> {
                 stub: place("_stub"),
                 extra: place("_extra"),
             };
+            let head = pg_sys::CreateTupleDescCopy(desc);
+            (*head).natts = places.head_count();
             let attributes = shape.attribute_columns().filter_map(|column| {
                 let place = row::position(desc, &column.name)?;
                 let found = row::attribute(desc, place);
@@ -107,6 +122,8 @@ impl<'a> Body<'a> {
                 row,
                 cells,
                 desc,
+                head,
+                is_whole: false,
                 places,
                 attributes,
                 table,
@@ -123,8 +140,9 @@ impl<'a> Body<'a> {
     /// The tuple must be one of the twin's, and stay until the next is taken.
     pub unsafe fn take(&mut self, tuple: pg_sys::HeapTuple) {
         self.row = tuple;
-        // SAFETY: the caller vouches for the tuple.
-        unsafe { self.cells.take(tuple) };
+        self.is_whole = false;
+        // SAFETY: the caller vouches for the tuple, and the cells have room for more.
+        unsafe { self.cells.take_first(tuple, self.head) };
     }
 
     /// Takes a copy of a row, which stays until the next is taken so.
@@ -183,6 +201,7 @@ impl<'a> Body<'a> {
                 t_data: header,
             };
             self.cells.take(&mut tuple);
+            self.is_whole = true;
         }
     }
 
@@ -232,7 +251,12 @@ impl<'a> Body<'a> {
     }
 
     /// Appends the record that was taken.
-    pub fn write(&self, line: Ancestry, out: &mut Vec<u8>) {
+    pub fn write(&mut self, line: Ancestry, out: &mut Vec<u8>) {
+        if !self.is_whole {
+            // SAFETY: the row is still there.
+            unsafe { self.cells.take(self.row) };
+            self.is_whole = true;
+        }
         if self.is_stub() {
             let (id, revision) = (self.id().to_owned(), row::read_revision(self.revision()));
             Error::Stub { id, revision }.report()
@@ -327,6 +351,7 @@ impl Drop for Body<'_> {
             // SAFETY: `of` made them.
             unsafe {
                 pg_sys::FreeTupleDesc(self.desc);
+                pg_sys::FreeTupleDesc(self.head);
                 pg_sys::MemoryContextDelete(self.scratch);
             }
         }

@@ -383,6 +383,16 @@ impl Cells {
         }
     }
 
+    /// Takes the first columns of another tuple, as many as a shorter copy of the descriptor has; the others stay.
+    ///
+    /// # Safety
+    /// The tuple must be of the descriptor.
+    pub unsafe fn take_first(&mut self, tuple: pg_sys::HeapTuple, head: pg_sys::TupleDesc) {
+        let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+        // SAFETY: the vectors have room for every attribute.
+        unsafe { pg_sys::heap_deform_tuple(tuple, head, values, nulls) };
+    }
+
     /// The column at a position counted from 0; null is `None`.
     pub fn at(&self, place: usize) -> Option<pg_sys::Datum> {
         (!self.nulls[place]).then_some(self.values[place])
