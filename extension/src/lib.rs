@@ -54,6 +54,7 @@ mod first_revisions;
 mod left;
 mod lineage;
 mod matching;
+mod nearby;
 mod put;
 mod put_many;
 mod put_revisions;

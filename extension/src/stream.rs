@@ -12,6 +12,7 @@ use crate::changes::{Ask, Include};
 use crate::error::Error;
 use crate::lineage::{self, Winner};
 use crate::matching::Matching;
+use crate::nearby::Nearby;
 use crate::policy;
 use crate::shape::Shape;
 use crate::walk::{self, Gate, Sight, Stored, Walk};
@@ -90,6 +91,7 @@ struct Source<'a> {
     /// For the record's other revisions.
     records: Walk<'a>,
     higher: Walk<'a>,
+    nearby: Nearby<'a>,
     revisions: Walk<'a>,
     other: Body<'a>,
     winners: HashMap<String, Winner>,
@@ -173,6 +175,7 @@ impl<'a> Source<'a> {
             is_highest: false,
             records,
             higher: Walk::of_higher(shape, sight),
+            nearby: Nearby::of(shape, sight),
             revisions: Walk::of_revisions(shape, sight),
             other,
             winners: HashMap::new(),
@@ -445,7 +448,7 @@ impl<'a> Source<'a> {
 
     /// The winner of the record at hand (DESIGN.md section 3). The highest revision has no child, so mostly it is it.
     fn winner(&mut self) -> Winner {
-        if self.is_highest && !self.body.is_deleted() {
+        if !self.body.is_deleted() && self.is_highest() {
             return Winner::This;
         }
         // SAFETY: the id and the revision stay as long as the change is at hand.
@@ -475,6 +478,11 @@ impl<'a> Source<'a> {
         }
         self.winners.insert(self.body.id().to_owned(), winner.clone());
         self.as_seen(winner)
+    }
+
+    /// Whether the change at hand is known to be the record's highest revision.
+    fn is_highest(&mut self) -> bool {
+        self.is_highest || self.nearby.is_highest(self.body.id().as_bytes(), self.body.revision())
     }
 
     fn as_seen(&self, winner: Winner) -> Winner {

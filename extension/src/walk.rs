@@ -116,6 +116,14 @@ impl<'a> Walk<'a> {
         Walk::begin(shape, sight, shape.twin_index, [of_record(), same], 2, forward)
     }
 
+    /// A record's entry and those after it, by `seek_entries`.
+    pub fn of_entries(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
+        let from = key(1, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TEXT_GE, "".into_datum());
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        let keys = [from, pg_sys::ScanKeyData::default()];
+        Walk::begin(shape, sight, shape.twin_index, keys, 1, forward)
+    }
+
     fn begin(
         shape: &Shape,
         sight: &'a Sight,
@@ -170,11 +178,74 @@ impl<'a> Walk<'a> {
         self.next()
     }
 
+    /// Goes to a record's first entry, or else that of the next.
+    ///
+    /// # Safety
+    /// The datum must be a text, and stay until the walk goes elsewhere.
+    pub unsafe fn seek_entries(&mut self, id: pg_sys::Datum) {
+        // SAFETY: the scan is open; the flag is heeded when it begins anew.
+        unsafe { (*(*self.scan).iscan).xs_want_itup = true };
+        self.keys[0].sk_argument = id;
+        self.go(1);
+    }
+
+    /// The next entry of the index, whether anybody can see its row or not; it is there until the walk goes on. None
+    /// after the last, and for what can't be read where it stands.
+    pub fn next_entry(&mut self) -> Option<Entry> {
+        if !self.has_entry() {
+            return None;
+        }
+        let (mut values, mut nulls) = ([pg_sys::Datum::from(0); 2], [false; 2]);
+        // SAFETY: `seek_entries` has asked for entries, which have the index's two columns.
+        unsafe {
+            let scan = (*self.scan).iscan;
+            let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::index_deform_tuple((*scan).xs_itup, (*scan).xs_itupdesc, values, nulls);
+        }
+        let [id, revision] = values.map(|value| value.cast_mut_ptr::<pg_sys::varlena>());
+        // SAFETY: both are varlenas of the entry.
+        unsafe {
+            let is_plain = |bytes| !pgrx::varlena::varatt_is_4b_c(bytes);
+            (is_plain(id) && is_plain(revision)).then_some(Entry { id, revision })
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    fn has_entry(&mut self) -> bool {
+        // SAFETY: the scan is open.
+        self.is_over = self.is_over
+            || unsafe { pg_sys::index_getnext_tid((*self.scan).iscan, self.direction).is_null() };
+        !self.is_over
+    }
+
     fn go(&mut self, count: i32) {
         self.is_over = false;
         let (keys, none) = (self.keys.as_mut_ptr(), std::ptr::null_mut());
         // SAFETY: as many keys as the scan was begun with; their numbers are those of the index's columns.
         unsafe { pg_sys::index_rescan((*self.scan).iscan, keys, count, none, 0) };
+    }
+}
+
+/// What an index says of a row.
+pub struct Entry {
+    id: *const pg_sys::varlena,
+    revision: *const pg_sys::varlena,
+}
+
+impl Entry {
+    /// The record's id, and the revision in its stored form.
+    ///
+    /// # Safety
+    /// The walk must not have gone on.
+    pub unsafe fn key(&self) -> (&[u8], &[u8]) {
+        // SAFETY: the caller vouches for the entry; both are as they can be read.
+        unsafe {
+            let id = pgrx::varlena_to_byte_slice(self.id);
+            (id, pgrx::varlena_to_byte_slice(self.revision))
+        }
     }
 }
 
