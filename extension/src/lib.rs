@@ -51,6 +51,7 @@ mod conflicts;
 mod erase;
 mod filter;
 mod first_revisions;
+mod latest;
 mod left;
 mod lineage;
 mod matching;

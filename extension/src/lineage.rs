@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use crate::body::Body;
+use crate::latest::Line;
 use crate::policy;
 use crate::shape::Shape;
 use crate::walk::{Stored, Walk};
@@ -48,14 +49,48 @@ pub fn among_seen(shape: &Shape, records: &mut Walk, revision: &mut Body) -> Win
     living.unwrap_or(highest)
 }
 
-/// A record's leaves, the highest first, each with whether it deletes. Children come before their parents.
-pub fn leaves(
+/// A leaf in its stored form, and whether it deletes.
+pub type Leaf = (Stored, bool);
+
+/// A record's leaves, the highest first. Children come before their parents.
+pub fn leaves(records: &mut Walk, revision: &mut Body, each: impl FnMut(&Body, bool)) -> Vec<Leaf> {
+    below(Vec::new(), HashSet::new(), records, revision, each)
+}
+
+/// The same of a record whose revisions came in a line up to `tip`, as far as its first. None where others of the
+/// record's stand among them.
+///
+/// The walk goes past one entry for each revision of the line but the first, whatever it is. Then the first must
+/// come: for the line's are there and stand above it, and one of them would come instead if what was passed was
+/// another's, or an entry whose row is gone.
+pub fn leaves_of_line(
+    line: &Line,
+    tip: &Body,
+    records: &mut Walk,
+    revision: &mut Body,
+    mut each: impl FnMut(&Body),
+) -> Option<Vec<Leaf>> {
+    records.skip(line.count - 1);
+    let tuple = records.next()?;
+    // SAFETY: a tuple of the twin, which stays until the walk goes on.
+    unsafe { revision.take(tuple) };
+    if revision.revision() != line.first {
+        return None;
+    }
+    each(revision);
+    let leaves = vec![(Stored::of(tip.revision()), tip.is_deleted())];
+    let parents = revision.previous().map(<[u8]>::to_vec).into_iter().collect();
+    Some(below(leaves, parents, records, revision, |revision, _| each(revision)))
+}
+
+/// Goes on with what stands below the leaves and the parents that were seen.
+fn below(
+    mut leaves: Vec<Leaf>,
+    mut parents: HashSet<Vec<u8>>,
     records: &mut Walk,
     revision: &mut Body,
     mut each: impl FnMut(&Body, bool),
-) -> Vec<(Stored, bool)> {
-    let mut parents: HashSet<Vec<u8>> = HashSet::new();
-    let mut leaves = Vec::new();
+) -> Vec<Leaf> {
     while let Some(tuple) = records.next() {
         pgrx::check_for_interrupts!();
         // SAFETY: a tuple of the twin, which stays until the walk goes on.

@@ -10,6 +10,7 @@ use crate::answer::Shown;
 use crate::body::{Ancestry, Body, push_revision};
 use crate::changes::{Ask, Include};
 use crate::error::Error;
+use crate::latest::{Latest, Walks};
 use crate::lineage::{self, Winner};
 use crate::matching::Matching;
 use crate::nearby::Nearby;
@@ -30,8 +31,6 @@ const CANDIDATES_CHANGES_MIN: i64 = 1000;
 const CHANGES_AT_ONCE: usize = 1000;
 /// Bytes of rows that are kept until they are shown, rather than looked for again.
 const ROWS_KEPT_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// Records whose latest change is remembered.
-const LATEST_MAX: usize = 100_000;
 
 /// Whether this page can be read here.
 pub fn is_for(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
@@ -118,14 +117,6 @@ struct Listed {
     is_highest: bool,
 }
 
-/// By record id a number that the record's latest change is not below.
-struct Latest {
-    numbers: HashMap<String, i64>,
-    until: i64,
-    /// The leaves of the record at hand.
-    leaves: Vec<(Stored, bool)>,
-}
-
 /// What a change is written into, one after the other.
 #[derive(Default)]
 struct Texts {
@@ -179,11 +170,7 @@ impl<'a> Source<'a> {
             revisions: Walk::of_revisions(shape, sight),
             other,
             winners: HashMap::new(),
-            latest: ask.leaves.then(|| Latest {
-                numbers: HashMap::new(),
-                until: horizon,
-                leaves: Vec::new(),
-            }),
+            latest: ask.leaves.then(|| Latest::until(horizon)),
             texts: Texts::default(),
             ancestor: Body::of(shape),
         })
@@ -193,7 +180,7 @@ impl<'a> Source<'a> {
     fn advance(&mut self) -> Option<i64> {
         loop {
             let number = self.next_change()?;
-            if self.is_latest(number) {
+            if self.is_latest() {
                 return Some(number);
             }
         }
@@ -278,38 +265,10 @@ impl<'a> Source<'a> {
     }
 
     /// Whether the record at hand has no later change up to the horizon, where that matters.
-    fn is_latest(&mut self, number: i64) -> bool {
+    fn is_latest(&mut self) -> bool {
         let Some(latest) = &mut self.latest else { return true };
-        if let Some(known) = latest.numbers.get(self.body.id())
-            && *known > number
-        {
-            return false;
-        }
-        if latest.numbers.len() == LATEST_MAX {
-            latest.numbers.clear();
-        }
-        // Mostly what was edited was edited again, and there is a higher revision that came later.
-        // SAFETY: the id and the revision stay as long as the change is at hand, the tuple until the walk goes on.
-        unsafe {
-            if let Some(tuple) = self.higher.find(self.body.id_datum(), self.body.revision_datum())
-            {
-                self.other.take(tuple);
-                let higher = self.other.number();
-                if !self.other.is_stub() && (number + 1..=latest.until).contains(&higher) {
-                    latest.numbers.insert(self.body.id().to_owned(), higher);
-                    return false;
-                }
-            }
-            self.records.seek(self.body.id_datum());
-        }
-        let (mut last, until) = (number, latest.until);
-        latest.leaves = lineage::leaves(&mut self.records, &mut self.other, |other, _| {
-            if !other.is_stub() && other.number() <= until {
-                last = last.max(other.number());
-            }
-        });
-        latest.numbers.insert(self.body.id().to_owned(), last);
-        last == number
+        let walks = Walks { higher: &mut self.higher, records: &mut self.records };
+        latest.is(&self.body, &mut self.other, walks)
     }
 
     /// Whether the record at hand matched once and does no longer. What is deleted has not left.

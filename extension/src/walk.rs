@@ -178,6 +178,15 @@ impl<'a> Walk<'a> {
         self.next()
     }
 
+    /// Goes past some entries without a look at their rows: nobody may be able to see one.
+    pub fn skip(&mut self, count: u32) {
+        for _ in 0..count {
+            if !self.has_entry() {
+                return;
+            }
+        }
+    }
+
     /// Goes to a record's first entry, or else that of the next.
     ///
     /// # Safety
@@ -196,9 +205,13 @@ impl<'a> Walk<'a> {
             return None;
         }
         let (mut values, mut nulls) = ([pg_sys::Datum::from(0); 2], [false; 2]);
-        // SAFETY: `seek_entries` has asked for entries, which have the index's two columns.
+        // SAFETY: `seek_entries` has asked for entries; there is room for two columns.
         unsafe {
             let scan = (*self.scan).iscan;
+            // An owner may have made another key, with columns included.
+            if (*(*scan).xs_itupdesc).natts != 2 {
+                return None;
+            }
             let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::index_deform_tuple((*scan).xs_itup, (*scan).xs_itupdesc, values, nulls);
         }
