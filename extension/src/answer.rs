@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::io::Write as _;
 
-use crate::error::Error;
+use crate::form::Form;
 use crate::jsonb;
 
 /// One change as a reader is shown it.
@@ -17,13 +17,16 @@ pub struct Shown<'a> {
     pub revision: Option<&'a str>,
     pub deleted: bool,
     pub winner: Option<&'a str>,
-    /// JSON, as `leaves` is.
+    /// In the answer's form.
     pub record: Option<&'a [u8]>,
+    /// As jsonb.
     pub leaves: Option<&'a [u8]>,
     pub has_left: bool,
 }
 
 pub trait Answer {
+    /// What its records are.
+    const FORM: Form;
     /// The rows of this call go there.
     fn begin(store: Store) -> Self;
     fn change(&mut self, shown: &Shown);
@@ -113,7 +116,6 @@ impl Varlenas {
 pub struct Rows {
     store: Store,
     texts: Varlenas,
-    reader: jsonb::Reader,
     table: Option<(String, At)>,
     rows: Vec<Row>,
 }
@@ -131,9 +133,10 @@ struct Row {
 }
 
 impl Answer for Rows {
+    const FORM: Form = Form::Jsonb;
+
     fn begin(store: Store) -> Self {
-        let (texts, reader) = Default::default();
-        Rows { store, texts, reader, table: None, rows: Vec::new() }
+        Rows { store, texts: Varlenas::default(), table: None, rows: Vec::new() }
     }
 
     fn change(&mut self, shown: &Shown) {
@@ -150,8 +153,8 @@ impl Answer for Rows {
             same if same == shown.revision => revision,
             other => other.map(|text| self.texts.add(text.as_bytes())),
         };
-        let record = shown.record.map(|json| self.jsonb(json));
-        let leaves = shown.leaves.map(|json| self.jsonb(json));
+        let record = shown.record.map(|jsonb| self.texts.add(jsonb));
+        let leaves = shown.leaves.map(|jsonb| self.texts.add(jsonb));
         let Shown { sequence, deleted, has_left, .. } = *shown;
         let row = Row { sequence, table, id, revision, deleted, winner, record, leaves, has_left };
         self.rows.push(row);
@@ -176,40 +179,19 @@ impl Answer for Rows {
     }
 }
 
-impl Rows {
-    fn jsonb(&mut self, json: &[u8]) -> At {
-        let at = self.texts.open();
-        if self.reader.append(json, &mut self.texts.0) {
-            return self.texts.close(at);
-        }
-        self.texts.0.truncate(at.0);
-        let text = std::ffi::CString::new(json)
-            .unwrap_or_else(|_| Error::Internal("a record's JSON holds a NUL".into()).report());
-        // SAFETY: the input function takes a text that ends with a NUL; what it makes is copied and freed.
-        unsafe {
-            let function = pg_sys::Oid::from_u32(pg_sys::F_JSONB_IN);
-            let none = pg_sys::InvalidOid;
-            let made = pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), none, -1);
-            let made = made.cast_mut_ptr::<pg_sys::varlena>();
-            let at = self.texts.add(pgrx::varlena_to_byte_slice(made));
-            pg_sys::pfree(made.cast());
-            at
-        }
-    }
-}
-
 /// A change's JSON beside its number, and at the end where to ask from next, beside a null.
 pub struct Wire {
     store: Store,
     json: Varlenas,
     leaves: Vec<u8>,
-    reader: jsonb::Reader,
 }
 
 impl Answer for Wire {
+    const FORM: Form = Form::Json;
+
     fn begin(store: Store) -> Self {
-        let (json, leaves, reader) = Default::default();
-        Wire { store, json, leaves, reader }
+        let (json, leaves) = Default::default();
+        Wire { store, json, leaves }
     }
 
     fn change(&mut self, shown: &Shown) {
@@ -217,9 +199,10 @@ impl Answer for Wire {
         let at = self.json.open();
         // They have always gone out as jsonb is printed.
         self.leaves.clear();
-        self.leaves.extend_from_slice(shown.leaves.unwrap_or_default());
-        self.reader.respell(&mut self.leaves);
-        let leaves = shown.leaves.map(|_| &self.leaves[..]);
+        let leaves = shown.leaves.map(|jsonb| {
+            jsonb::print(jsonb, &mut self.leaves);
+            &self.leaves[..]
+        });
         write_change(&Shown { leaves, ..*shown }, &mut self.json.0);
         self.json.close(at);
         self.store.put([shown.sequence.into_datum(), Some(self.json.datum(at))]);

@@ -1,5 +1,5 @@
-//! In charge of writing revisions as JSON from a twin's tuples: where the columns are and what their names look like
-//! on the wire is found out once, and each row is written straight into a buffer.
+//! In charge of writing revisions from a twin's tuples: where the columns are and what their names look like is found
+//! out once, and each row is written straight into a buffer, in whichever form.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -7,8 +7,10 @@ use revision::RevisionId;
 
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
+use crate::form::{self, Form, Json, Names, Writer};
+use crate::jsonb::Jsonb;
 use crate::row::{self, Cells};
-use crate::shape::Shape;
+use crate::shape::{Column, Shape};
 use crate::twin;
 
 /// What of a record's ancestry goes with it.
@@ -42,10 +44,17 @@ impl Places {
 
 struct Attribute {
     place: usize,
-    /// The name as a member's: `"region":`.
-    name: Vec<u8>,
     codec: Codec,
 }
+
+/// A record's members.
+const MEMBERS: [&str; 6] = ["id", "table", "revision", "deleted", "attributes", "revisions"];
+const ID: usize = 0;
+const TABLE: usize = 1;
+const REVISION: usize = 2;
+const DELETED: usize = 3;
+const ATTRIBUTES: usize = 4;
+const REVISIONS: usize = 5;
 
 /// One table's revisions, a row at a time.
 pub struct Body<'a> {
@@ -60,8 +69,8 @@ pub struct Body<'a> {
     is_whole: bool,
     places: Places,
     attributes: Vec<Attribute>,
-    /// `,"table":"people"`.
-    table: Vec<u8>,
+    names: Names,
+    members: Names,
     /// From this number on the columns hold what they are named for.
     settled: i64,
     /// What writing a row takes; nothing of it stays.
@@ -91,23 +100,21 @@ impl<'a> Body<'a> {
             };
             let head = pg_sys::CreateTupleDescCopy(desc);
             (*head).natts = places.head_count();
-            let attributes = shape.attribute_columns().filter_map(|column| {
-                let place = row::position(desc, &column.name)?;
-                let found = row::attribute(desc, place);
+            let columns: Vec<(usize, &Column)> = shape
+                .attribute_columns()
+                .filter_map(|column| Some((row::position(desc, &column.name)?, column)))
+                .collect();
+            let names = Names::of(columns.iter().map(|(_, column)| column.name.as_str()));
+            let attributes = columns.iter().map(|(place, column)| {
+                let found = row::attribute(desc, *place);
                 // As `Cells::named` reads it.
-                let same = column.codec.base_type() == found.atttypid;
-                let codec = match same {
+                let codec = match column.codec.base_type() == found.atttypid {
                     true => column.codec.clone(),
                     false => Codec::of(found.atttypid, found.atttypmod),
                 };
-                let mut name = Vec::new();
-                revision::write_text(&column.name, &mut name);
-                name.push(b':');
-                Some(Attribute { place, name, codec })
+                Attribute { place: *place, codec }
             });
             let attributes = attributes.collect();
-            let mut table = b",\"table\":".to_vec();
-            revision::write_text(&shape.wire_name, &mut table);
             let settled = shape.eras.settled();
             let scratch = pg_sys::AllocSetContextCreateExtended(
                 pg_sys::CurrentMemoryContext,
@@ -126,7 +133,8 @@ impl<'a> Body<'a> {
                 is_whole: false,
                 places,
                 attributes,
-                table,
+                names,
+                members: Names::of(MEMBERS),
                 settled,
                 scratch,
                 copy: None,
@@ -251,7 +259,15 @@ impl<'a> Body<'a> {
     }
 
     /// Appends the record that was taken.
-    pub fn write(&mut self, line: Ancestry, out: &mut Vec<u8>) {
+    pub fn append(&mut self, line: Ancestry, form: Form, out: &mut Vec<u8>) {
+        match form {
+            Form::Json => self.write(line, &mut Json(out)),
+            Form::Jsonb => self.write(line, &mut Jsonb::on(out)),
+        }
+    }
+
+    /// Writes the record that was taken.
+    pub fn write(&mut self, line: Ancestry, out: &mut impl Writer) {
         if !self.is_whole {
             // SAFETY: the row is still there.
             unsafe { self.cells.take(self.row) };
@@ -272,76 +288,61 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Appends what a leaf is without its body.
-    pub fn write_name(&self, stored: &[u8], is_deleted: bool, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"revision\":");
-        write_revision(stored, out);
-        if is_deleted {
-            out.extend_from_slice(b",\"deleted\":true");
-        }
-        out.push(b'}');
+    /// Writes what a leaf is without its body.
+    pub fn write_name(&self, stored: &[u8], is_deleted: bool, out: &mut impl Writer) {
+        let is_there = |member| member == REVISION || member == DELETED && is_deleted;
+        out.object(&self.members, is_there, |out, member| match member {
+            REVISION => write_revision(stored, out),
+            _ => out.truth(),
+        });
     }
 
-    fn write_members(&self, line: Ancestry, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"id\":");
-        revision::write_text(self.id(), out);
-        out.extend_from_slice(&self.table);
-        out.extend_from_slice(b",\"revision\":");
-        write_revision(self.revision(), out);
-        if self.is_deleted() {
-            out.extend_from_slice(b",\"deleted\":true");
-        }
-        out.extend_from_slice(b",\"attributes\":");
-        self.write_attributes(out);
+    fn write_members(&self, line: Ancestry, out: &mut impl Writer) {
+        let is_there = |member| match member {
+            DELETED => self.is_deleted(),
+            REVISIONS => !matches!(line, Ancestry::Nothing),
+            _ => true,
+        };
+        out.object(&self.members, is_there, |out, member| match member {
+            ID => out.text(self.id()),
+            TABLE => out.text(&self.shape.wire_name),
+            REVISION => write_revision(self.revision(), out),
+            DELETED => out.truth(),
+            ATTRIBUTES => self.write_attributes(out),
+            _ => self.write_line(&line, out),
+        });
+    }
+
+    fn write_line(&self, line: &Ancestry, out: &mut impl Writer) {
         match line {
             Ancestry::Nothing => {}
             Ancestry::Parent => {
-                out.extend_from_slice(b",\"revisions\":[");
-                write_revision(self.revision(), out);
-                if let Some(previous) = self.previous() {
-                    out.push(b',');
-                    write_revision(previous, out);
-                }
-                out.push(b']');
+                let both = [Some(self.revision()), self.previous()];
+                out.list(both.iter().flatten().count(), |out, at| {
+                    write_revision(both[at].unwrap_or_default(), out);
+                });
             }
             Ancestry::All(line) => {
-                out.extend_from_slice(b",\"revisions\":[");
-                for (place, ancestor) in line.iter().enumerate() {
-                    if place > 0 {
-                        out.push(b',');
-                    }
-                    write_revision(ancestor, out);
-                }
-                out.push(b']');
+                out.list(line.len(), |out, at| write_revision(&line[at], out));
             }
         }
-        out.push(b'}');
     }
 
-    fn write_attributes(&self, out: &mut Vec<u8>) {
+    fn write_attributes(&self, out: &mut impl Writer) {
         // What the columns alone don't say is put together one attribute after the other.
         if self.cells.at(self.places.extra).is_some() || self.number() < self.settled {
             let attributes = twin::attributes(self.shape, &self.cells).or_report();
-            return revision::write_attributes(&attributes, out);
+            return form::write_attributes(&attributes, out);
         }
         let deleted = self.is_deleted();
-        let mut before = b'{';
-        for Attribute { place, name, codec } in &self.attributes {
-            let datum = self.cells.at(*place);
-            if deleted && datum.is_none() {
-                continue;
-            }
-            out.push(before);
-            before = b',';
-            out.extend_from_slice(name);
-            let null = datum.is_none();
+        let datum = |at: usize| self.cells.at(self.attributes[at].place);
+        let is_there = |at| !deleted || datum(at).is_some();
+        out.object(&self.names, is_there, |out, at| {
+            let datum = datum(at);
+            let (value, null) = (datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none());
             // SAFETY: the codec is that of the column in the descriptor.
-            unsafe { codec.write_wire(datum.unwrap_or(pg_sys::Datum::from(0)), null, out) };
-        }
-        if before == b'{' {
-            out.push(b'{');
-        }
-        out.push(b'}');
+            unsafe { self.attributes[at].codec.write_wire(value, null, out) };
+        });
     }
 }
 
@@ -365,16 +366,13 @@ pub fn push_revision(stored: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The same as a JSON string.
-fn write_revision(stored: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let first = out.len();
-    push_revision(stored, out);
-    // A token is of printable ASCII without quotes; but it may hold backslashes.
-    if out[first..].contains(&b'\\') {
-        let text = String::from_utf8_lossy(&out[first..]).into_owned();
-        out.truncate(first - 1);
-        return revision::write_text(&text, out);
+/// Writes a revision id from its stored form.
+fn write_revision(stored: &[u8], out: &mut impl Writer) {
+    // A token is of printable ASCII without quotes; but it may hold backslashes, which JSON escapes.
+    if stored.contains(&b'\\') {
+        let mut text = Vec::new();
+        push_revision(stored, &mut text);
+        return out.text(&String::from_utf8_lossy(&text));
     }
-    out.push(b'"');
+    out.plain(|out| push_revision(stored, out));
 }

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use revision::RevisionId;
 
 use crate::body::{Ancestry, Body};
+use crate::form::Form;
 use crate::history;
 use crate::lineage::{self, Winner};
 use crate::policy;
@@ -90,9 +91,9 @@ impl Reader<'_> {
         let mut out = Vec::new();
         if self.with_ancestry {
             let line = lineage::line(&self.body, &mut self.revisions, &mut self.other);
-            self.body.write(Ancestry::All(&line), &mut out);
+            self.body.append(Ancestry::All(&line), Form::Json, &mut out);
         } else {
-            self.body.write(Ancestry::Nothing, &mut out);
+            self.body.append(Ancestry::Nothing, Form::Json, &mut out);
         }
         out
     }

@@ -10,6 +10,7 @@ use crate::argument::{Json, need, without_nulls};
 use crate::body::Body;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
+use crate::form::Form;
 use crate::left;
 use crate::policy;
 use crate::read;
@@ -42,6 +43,8 @@ pub enum Include {
 /// What a reader asks for beside where it is.
 pub struct Ask {
     pub include: Include,
+    /// How records are written.
+    pub form: Form,
     /// Each record once, at its latest change, with all its leaves.
     pub leaves: bool,
     pub ids: Option<Vec<String>>,
@@ -57,7 +60,7 @@ struct Change {
     deleted: bool,
     winner: Option<String>,
     record: Option<Vec<u8>>,
-    leaves: Option<String>,
+    leaves: Option<Vec<u8>>,
     has_left: bool,
 }
 
@@ -112,6 +115,7 @@ unsafe fn answer<A: Answer>(call: pg_sys::FunctionCallInfo) {
     }
     let ask = Ask {
         include: include_of(&need(include, "include")).or_report(),
+        form: A::FORM,
         leaves: is_leaves(&need(style, "style")).or_report(),
         ids,
         filter: filter::read(filter),
@@ -342,9 +346,9 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
         ),
     };
     let leaves = match ask.leaves {
-        false => "null::text".to_owned(),
+        false => "null::jsonb".to_owned(),
         true => format!(
-            "(select pg_catalog.jsonb_agg({leaf} order by _godwit_row._deleted, _godwit_row._rev desc)::text
+            "(select pg_catalog.jsonb_agg({leaf} order by _godwit_row._deleted, _godwit_row._rev desc)
                 from {} _godwit_row where _godwit_row._id = (p.change)._id and {})",
             shape.twin,
             twin::is_leaf(shape, "_godwit_row"),
@@ -389,12 +393,21 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
             deleted: row.need::<bool>(4) && !has_left,
             winner: row.get(5).filter(|_| !has_left),
             record: row.get(7).map(|datum| {
-                read::record_of(shape, &mut body, datum, ask.include == Include::Revision)
+                read::record_of(shape, &mut body, datum, ask.include == Include::Revision, ask.form)
             }),
-            leaves: row.get(8),
+            // SAFETY: the statement says jsonb.
+            leaves: row.get::<pg_sys::Datum>(8).map(|datum| unsafe { varlena_bytes(datum) }),
             has_left,
         }
     })
+}
+
+/// # Safety
+/// The datum must be of a type of variable length.
+unsafe fn varlena_bytes(datum: pg_sys::Datum) -> Vec<u8> {
+    // SAFETY: the caller vouches for the datum; it is copied.
+    unsafe { pgrx::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
+        .to_vec()
 }
 
 impl Change {
@@ -407,7 +420,7 @@ impl Change {
             deleted: shown.deleted,
             winner: shown.winner.map(str::to_owned),
             record: shown.record.map(<[u8]>::to_vec),
-            leaves: shown.leaves.map(|leaves| String::from_utf8_lossy(leaves).into_owned()),
+            leaves: shown.leaves.map(<[u8]>::to_vec),
             has_left: shown.has_left,
         }
     }
@@ -421,7 +434,7 @@ impl Change {
             deleted: self.deleted,
             winner: self.winner.as_deref(),
             record: self.record.as_deref(),
-            leaves: self.leaves.as_deref().map(str::as_bytes),
+            leaves: self.leaves.as_deref(),
             has_left: self.has_left,
         }
     }

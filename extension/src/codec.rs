@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 
 use crate::calendar;
 use crate::error::Error;
+use crate::form::{self, Writer};
 
 /// How values of one Postgres type travel (DESIGN.md section 2).
 #[derive(Clone)]
@@ -390,49 +391,45 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Values written without a `Value` in between: a page of the change stream has a million of them.
 impl Codec {
-    /// Appends the wire form of a datum, as serde would write what `read` gives.
+    /// Writes the wire form of a datum, the same as that of what `read` gives.
     ///
     /// # Safety
     /// The datum must be of this codec's type.
-    pub unsafe fn write_wire(&self, datum: pg_sys::Datum, null: bool, out: &mut Vec<u8>) {
+    pub unsafe fn write_wire(&self, datum: pg_sys::Datum, null: bool, out: &mut impl Writer) {
         if null {
-            return out.extend_from_slice(b"{\"null\":true}");
+            return out.single("null", |out| out.truth());
         }
         // SAFETY: the caller vouches for the type, and so for each form below.
         unsafe {
             match &self.kind {
-                Kind::Bool if datum.value() as u8 != 0 => {
-                    out.extend_from_slice(b"{\"bool\":\"true\"}")
-                }
-                Kind::Bool => out.extend_from_slice(b"{\"bool\":\"false\"}"),
-                Kind::Int2 => write_plain(out, "int", datum.value() as i16),
-                Kind::Int4 => write_plain(out, "int", datum.value() as i32),
-                Kind::Int8 => write_plain(out, "int", datum.value() as i64),
+                Kind::Bool => plain(out, "bool", |out| {
+                    let text: &[u8] = if datum.value() as u8 != 0 { b"true" } else { b"false" };
+                    out.extend_from_slice(text);
+                }),
+                Kind::Int2 => plain(out, "int", |out| push_int(datum.value() as i16 as i64, out)),
+                Kind::Int4 => plain(out, "int", |out| push_int(datum.value() as i32 as i64, out)),
+                Kind::Int8 => plain(out, "int", |out| push_int(datum.value() as i64, out)),
                 Kind::Numeric => {
-                    // Not by the type's catalog entry, which `output` looks up.
-                    let function = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT);
-                    let text = pg_sys::OidOutputFunctionCall(function, datum);
-                    write_plain(out, "decimal", CStr::from_ptr(text).to_string_lossy());
+                    let text = pg_sys::OidOutputFunctionCall(NUMERIC_OUT, datum);
+                    let digits = CStr::from_ptr(text).to_bytes();
+                    plain(out, "decimal", |out| out.extend_from_slice(digits));
                     pg_sys::pfree(text.cast());
                 }
                 Kind::Text => {
-                    out.extend_from_slice(b"{\"string\":");
-                    revision::write_text(need(<&str>::from_datum(datum, false)), out);
-                    out.push(b'}');
+                    let text = need(<&str>::from_datum(datum, false));
+                    out.single("string", |out| out.text(text));
                 }
                 Kind::Date => {
-                    out.extend_from_slice(b"{\"date\":\"");
-                    calendar::push_date(datum.value() as i32, out);
-                    out.extend_from_slice(b"\"}");
+                    plain(out, "date", |out| calendar::push_date(datum.value() as i32, out));
                 }
                 Kind::Timestamp | Kind::Timestamptz => {
                     let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
-                    out.extend_from_slice(b"{\"timestamp\":\"");
-                    calendar::push_timestamp(datum.value() as i64, zone, out);
-                    out.extend_from_slice(b"\"}");
+                    plain(out, "timestamp", |out| {
+                        calendar::push_timestamp(datum.value() as i64, zone, out);
+                    });
                 }
                 Kind::Array(element) if is_flat(datum) => element.write_list(datum, out),
-                _ => revision::write_value(&self.read(datum, false), out),
+                _ => form::write_value(&self.read(datum, false), out),
             }
         }
     }
@@ -441,17 +438,16 @@ impl Codec {
     ///
     /// # Safety
     /// The datum must be such an array.
-    unsafe fn write_list(&self, datum: pg_sys::Datum, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"list\":[");
-        // SAFETY: the caller vouches for the datum.
-        for (at, (item, null)) in unsafe { self.items(datum) }.enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            // SAFETY: an item of the array.
-            unsafe { self.write_wire(item, null, out) };
-        }
-        out.extend_from_slice(b"]}");
+    unsafe fn write_list(&self, datum: pg_sys::Datum, out: &mut impl Writer) {
+        // SAFETY: the caller vouches for the datum; what is taken apart stays as long as what writing a row takes.
+        let items: Vec<_> = unsafe { self.items(datum) }.collect();
+        out.single("list", |out| {
+            out.list(items.len(), |out, at| {
+                let (item, null) = items[at];
+                // SAFETY: an item of the array.
+                unsafe { self.write_wire(item, null, out) };
+            });
+        });
     }
 
     /// The items of an array of this codec's type, each with whether it is null.
@@ -495,8 +491,24 @@ unsafe fn is_flat(datum: pg_sys::Datum) -> bool {
 }
 
 /// A scalar whose text needs no escape.
-fn write_plain(out: &mut Vec<u8>, kind: &str, text: impl std::fmt::Display) {
-    use std::io::Write;
-    // A vector takes all that is written.
-    let _ = write!(out, "{{\"{kind}\":\"{text}\"}}");
+fn plain<W: Writer>(out: &mut W, kind: &str, push: impl FnOnce(&mut Vec<u8>)) {
+    out.single(kind, |out| out.plain(push));
+}
+
+/// `write!` takes several times as long.
+fn push_int(number: i64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let (mut first, mut rest) = (digits.len(), number.unsigned_abs());
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[first..]);
 }

@@ -31,6 +31,8 @@ pub enum Error {
     OtherBody { id: String, revision: RevisionId },
     /// A trigger of the app's or a rule keeps the winner out of the table.
     NotShown { table: String, id: String },
+    /// More than a value of Postgres's can hold.
+    TooLarge(String),
     /// The caller may not do this.
     Forbidden(String),
     /// A bug of ours, or a catalog that somebody changed by hand.
@@ -52,7 +54,9 @@ impl Error {
             }
             Error::BadRecord(_) | Error::BadId { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
             Error::NotTracked(_) => Code::ERRCODE_UNDEFINED_TABLE,
-            Error::LastGeneration { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Error::LastGeneration { .. } | Error::TooLarge(_) => {
+                Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+            }
             Error::OtherBody { .. } => Code::ERRCODE_UNIQUE_VIOLATION,
             Error::NotShown { .. } => Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
             Error::Forbidden(_) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -102,6 +106,7 @@ impl Error {
             }
             Error::BadRecord(reason)
             | Error::BadArgument(reason)
+            | Error::TooLarge(reason)
             | Error::Forbidden(reason)
             | Error::Internal(reason) => reason.clone(),
         }

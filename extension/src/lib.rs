@@ -12,6 +12,7 @@ mod codec;
 mod derive;
 mod era;
 mod extra;
+mod form;
 mod jsonb;
 mod revision_order;
 mod revision_type;

@@ -13,6 +13,7 @@ use crate::by_name;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
+use crate::form::Form;
 use crate::resolve::revision_of;
 use crate::role;
 use crate::row::{self, Cells};
@@ -92,12 +93,13 @@ fn _record(relation: pg_sys::Oid, revision: pgrx::AnyElement, revisions: bool) -
     JsonB(to_json(&record))
 }
 
-/// The wire record of a whole row of the twin as JSON, with its parent or with all its ancestry.
+/// The wire record of a whole row of the twin, with its parent or with all its ancestry.
 pub fn record_of(
     shape: &Shape,
     body: &mut Body,
     row: pg_sys::Datum,
     all_ancestry: bool,
+    form: Form,
 ) -> Vec<u8> {
     let mut out = Vec::new();
     // SAFETY: the callers' statements select whole rows of the twin.
@@ -106,9 +108,9 @@ pub fn record_of(
         true => {
             let revision = row::read_revision(body.revision());
             let line = stored(&ancestry(shape, body.id(), &revision));
-            body.write(Ancestry::All(&line), &mut out);
+            body.append(Ancestry::All(&line), form, &mut out);
         }
-        false => body.write(Ancestry::Parent, &mut out),
+        false => body.append(Ancestry::Parent, form, &mut out),
     }
     out
 }
@@ -256,7 +258,7 @@ fn id_and_record(body: &mut Body, row: &spi::Row) -> (String, String) {
     // SAFETY: the statements select whole rows of the twin.
     unsafe { body.take_datum(row.need(1)) };
     let mut out = Vec::new();
-    body.write(Ancestry::Nothing, &mut out);
+    body.append(Ancestry::Nothing, Form::Json, &mut out);
     (body.id().to_owned(), text(out))
 }
 
@@ -324,7 +326,8 @@ fn _get_many(
             let revision = row::read_revision(body.revision());
             let line = ancestry.then(|| stored(&self::ancestry(&shape, body.id(), &revision)));
             let mut out = Vec::new();
-            body.write(line.as_deref().map_or(Ancestry::Nothing, Ancestry::All), &mut out);
+            let line = line.as_deref().map_or(Ancestry::Nothing, Ancestry::All);
+            body.append(line, Form::Json, &mut out);
             text(out)
         });
         (row.need::<i64>(1) as i32, row.need(2), record, row.need(4))

@@ -10,8 +10,10 @@ use crate::answer::Shown;
 use crate::body::{Ancestry, Body, push_revision};
 use crate::changes::{Ask, Include};
 use crate::error::Error;
+use crate::form::{Form, Writer};
+use crate::jsonb::Jsonb;
 use crate::latest::{Latest, Walks};
-use crate::lineage::{self, Winner};
+use crate::lineage::{self, Leaf, Winner};
 use crate::matching::Matching;
 use crate::nearby::Nearby;
 use crate::policy;
@@ -67,8 +69,8 @@ pub fn page(
         let source = &mut sources[at];
         match ask.leaves {
             _ if source.has_left() => source.show_left(&mut each),
-            true => source.show_leaves(ask.include, &mut each),
-            false => source.show(ask.include, &mut each),
+            true => source.show_leaves(&mut each),
+            false => source.show(&mut each),
         }
         heads[at] = sources[at].advance();
         (count, last) = (count + 1, number);
@@ -79,6 +81,8 @@ pub fn page(
 /// One table's changes.
 struct Source<'a> {
     shape: &'a Shape,
+    include: Include,
+    form: Form,
     rows: Rows<'a>,
     matching: Option<Matching<'a>>,
     /// What was looked through and is shown to the caller, where row-level security hides some.
@@ -125,6 +129,14 @@ struct Texts {
     record: Vec<u8>,
 }
 
+impl Texts {
+    fn clear(&mut self) {
+        self.revision.clear();
+        self.winner.clear();
+        self.record.clear();
+    }
+}
+
 impl<'a> Source<'a> {
     fn of(
         shape: &'a Shape,
@@ -159,6 +171,8 @@ impl<'a> Source<'a> {
         };
         Some(Source {
             shape,
+            include: ask.include,
+            form: ask.form,
             rows,
             matching,
             seen: is_hidden.then(VecDeque::new),
@@ -300,90 +314,58 @@ impl<'a> Source<'a> {
     }
 
     /// Shows the record at hand with its leaves: those that live before tombstones, the highest first.
-    fn show_leaves(&mut self, include: Include, each: &mut impl FnMut(&Shown)) {
+    fn show_leaves(&mut self, each: &mut impl FnMut(&Shown)) {
         let found = self.latest.as_mut().map(|latest| std::mem::take(&mut latest.leaves));
-        let found = found.unwrap_or_default();
-        let (living, deleted): (Vec<_>, Vec<_>) = found.into_iter().partition(|leaf| !leaf.1);
-        let Texts { revision, winner, record } = &mut self.texts;
-        for text in [&mut *revision, &mut *winner, &mut *record] {
-            text.clear();
+        let (mut leaves, deleted): (Vec<Leaf>, Vec<Leaf>) =
+            found.unwrap_or_default().into_iter().partition(|(_, is_deleted)| !is_deleted);
+        leaves.extend(deleted);
+        let mut texts = std::mem::take(&mut self.texts);
+        texts.clear();
+        push_revision(self.body.revision(), &mut texts.revision);
+        if let Some((highest, _)) = leaves.first() {
+            push_revision(highest.bytes(), &mut texts.winner);
+            let mut out = Jsonb::on(&mut texts.record);
+            out.list(leaves.len(), |out, at| self.write_leaf(&leaves[at], out));
         }
-        push_revision(self.body.revision(), revision);
-        for (place, (stored, is_deleted)) in living.iter().chain(&deleted).enumerate() {
-            if place == 0 {
-                push_revision(stored.bytes(), winner);
-            }
-            record.push(if place == 0 { b'[' } else { b',' });
-            if include == Include::Nothing {
-                self.other.write_name(stored.bytes(), *is_deleted, record);
-                continue;
-            }
-            // SAFETY: the id is a text, the tuple one of the twin's.
-            let Some(row) = (unsafe { self.revisions.find(self.body.id_datum(), stored.datum()) })
-            else {
-                continue;
-            };
-            // SAFETY: as above; it is copied, for the walk goes on to the ancestors.
-            unsafe { self.other.take_copy(row) };
-            match include {
-                Include::Revision => {
-                    let line = lineage::line(&self.other, &mut self.revisions, &mut self.ancestor);
-                    self.other.write(Ancestry::All(&line), record);
-                }
-                _ => self.other.write(Ancestry::Parent, record),
-            }
-        }
-        let leaves = !record.is_empty();
-        if leaves {
-            record.push(b']');
-        }
+        let there = !leaves.is_empty();
         each(&Shown {
             sequence: self.body.number(),
             table: &self.shape.wire_name,
             id: self.body.id(),
-            revision: Some(ascii(revision)),
+            revision: Some(ascii(&texts.revision)),
             deleted: self.body.is_deleted(),
-            winner: leaves.then(|| ascii(winner)),
+            winner: there.then(|| ascii(&texts.winner)),
             record: None,
-            leaves: leaves.then_some(record),
+            leaves: there.then_some(&texts.record),
             has_left: false,
         });
+        self.texts = texts;
     }
 
-    fn show(&mut self, include: Include, each: &mut impl FnMut(&Shown)) {
-        let winner = self.winner();
-        let Texts { revision, winner: winner_text, record } = &mut self.texts;
-        for text in [&mut *revision, &mut *winner_text, &mut *record] {
-            text.clear();
+    fn write_leaf(&mut self, (stored, is_deleted): &Leaf, out: &mut impl Writer) {
+        if self.include == Include::Nothing {
+            return self.body.write_name(stored.bytes(), *is_deleted, out);
         }
-        push_revision(self.body.revision(), revision);
-        let has_record = match (include, &winner) {
-            (Include::Nothing, _) => false,
-            (Include::Records, _) => {
-                self.body.write(Ancestry::Parent, record);
-                true
-            }
-            (Include::Revision, _) => {
-                let line = lineage::line(&self.body, &mut self.revisions, &mut self.other);
-                self.body.write(Ancestry::All(&line), record);
-                true
-            }
-            (Include::Record, Winner::This) if !self.body.is_deleted() => {
-                self.body.write(Ancestry::Parent, record);
-                true
-            }
-            (Include::Record, Winner::Other(stored, true)) => {
-                // SAFETY: the id is a text, the tuple one of the twin's.
-                unsafe {
-                    if let Some(tuple) = self.revisions.find(self.body.id_datum(), stored.datum()) {
-                        self.other.take(tuple);
-                        self.other.write(Ancestry::Parent, record);
-                    }
-                }
-                !record.is_empty()
-            }
-            (Include::Record, _) => false,
-        };
+        // SAFETY: the id is a text, the tuple one of the twin's.
+        let row = unsafe { self.revisions.find(self.body.id_datum(), stored.datum()) };
+        let row = row.unwrap_or_else(|| {
+            Error::Internal(format!("a leaf of record {:?} is gone", self.body.id())).report()
+        });
+        // SAFETY: as above; it is copied, for the walk goes on to the ancestors.
+        unsafe { self.other.take_copy(row) };
+        if self.include == Include::Revision {
+            let line = lineage::line(&self.other, &mut self.revisions, &mut self.ancestor);
+            return self.other.write(Ancestry::All(&line), out);
+        }
+        self.other.write(Ancestry::Parent, out);
+    }
+
+    fn show(&mut self, each: &mut impl FnMut(&Shown)) {
+        let winner = self.winner();
+        self.texts.clear();
+        push_revision(self.body.revision(), &mut self.texts.revision);
+        let has_record = self.write_record(&winner);
+        let Texts { revision, winner: winner_text, record } = &mut self.texts;
         if let Winner::Other(stored, _) = &winner {
             push_revision(stored.bytes(), winner_text);
         }
@@ -403,6 +385,32 @@ impl<'a> Source<'a> {
             leaves: None,
             has_left: false,
         });
+    }
+
+    /// Whether a record goes with the change at hand, which is written then.
+    fn write_record(&mut self, winner: &Winner) -> bool {
+        let (form, record) = (self.form, &mut self.texts.record);
+        match (self.include, winner) {
+            (Include::Records, _) => self.body.append(Ancestry::Parent, form, record),
+            (Include::Revision, _) => {
+                let line = lineage::line(&self.body, &mut self.revisions, &mut self.other);
+                self.body.append(Ancestry::All(&line), form, record);
+            }
+            (Include::Record, Winner::This) if !self.body.is_deleted() => {
+                self.body.append(Ancestry::Parent, form, record);
+            }
+            (Include::Record, Winner::Other(stored, true)) => {
+                // SAFETY: the id is a text, the tuple one of the twin's.
+                unsafe {
+                    if let Some(tuple) = self.revisions.find(self.body.id_datum(), stored.datum()) {
+                        self.other.take(tuple);
+                        self.other.append(Ancestry::Parent, form, record);
+                    }
+                }
+            }
+            _ => {}
+        }
+        !record.is_empty()
     }
 
     /// The winner of the record at hand (DESIGN.md section 3). The highest revision has no child, so mostly it is it.

@@ -28,4 +28,4 @@ pub use read::attributes;
 pub use record::{ID_BYTES_MAX, Record, RecordError};
 pub use tree::{Insertion, Tree};
 pub use value::{Attributes, DEPTH_MAX, Value, ValueError, float_text};
-pub use wire::{parse as parse_wire, write_attributes, write_text, write_value};
+pub use wire::{parse as parse_wire, write_text};

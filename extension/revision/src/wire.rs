@@ -10,7 +10,7 @@ use serde::{Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::value::{Attributes, DEPTH_MAX, Value, ValueError, check_text, float_text, form};
+use crate::value::{DEPTH_MAX, Value, ValueError, check_text, float_text, form};
 
 /// RFC 4648, section 4: the standard alphabet, padded; nothing else is read.
 const BASE64: GeneralPurpose =
@@ -145,22 +145,8 @@ impl Serialize for Value {
 
 /// Appends a JSON string.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
-    write(text, out);
-}
-
-/// Appends a value in its wire form.
-pub fn write_value(value: &Value, out: &mut Vec<u8>) {
-    write(value, out);
-}
-
-/// Appends attributes as a record has them.
-pub fn write_attributes(attributes: &Attributes, out: &mut Vec<u8>) {
-    write(attributes, out);
-}
-
-fn write<T: Serialize + ?Sized>(what: &T, out: &mut Vec<u8>) {
-    // A vector takes all that is written, and what is written here has texts for names.
-    let written = serde_json::to_writer(out, what);
+    // A vector takes all that is written.
+    let written = serde_json::to_writer(out, text);
     debug_assert!(written.is_ok(), "{written:?}");
 }
 
