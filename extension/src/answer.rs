@@ -112,6 +112,9 @@ impl Varlenas {
     }
 }
 
+/// What a page of some size takes, so that it needs not be moved while it grows.
+const TEXTS_BYTES: usize = 1024 * 1024;
+
 /// The rows of `godwit.changes`. `next` stands in each, so they are kept until it is known.
 pub struct Rows {
     store: Store,
@@ -136,7 +139,12 @@ impl Answer for Rows {
     const FORM: Form = Form::Jsonb;
 
     fn begin(store: Store) -> Self {
-        Rows { store, texts: Varlenas::default(), table: None, rows: Vec::new() }
+        Rows {
+            store,
+            texts: Varlenas(Vec::with_capacity(TEXTS_BYTES)),
+            table: None,
+            rows: Vec::new(),
+        }
     }
 
     fn change(&mut self, shown: &Shown) {

@@ -470,7 +470,10 @@ fn listed(
     horizon: i64,
 ) -> Vec<Listed> {
     let (mut rows, mut kept_bytes) = (Vec::new(), 0u32);
-    for id in ids {
+    // Neighbours in the index are on the same pages.
+    let mut in_order: Vec<&String> = ids.iter().collect();
+    in_order.sort_unstable();
+    for id in in_order {
         let Some(id) = id.as_str().into_datum() else { continue };
         let (of_others, mut is_highest) = (rows.len(), true);
         // SAFETY: a text, which stays.
