@@ -6,8 +6,8 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::row;
 use crate::shape::Shape;
-use crate::spi;
 
 /// What stands between the caller and a twin.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,19 +71,7 @@ impl<'a> Walk<'a> {
     /// The twin's rows whose numbers are above `since` and up to `until`, in their order. None where the twin
     /// isn't the plain table that was made, with its index.
     pub fn of_numbers(shape: &Shape, sight: &'a Sight, since: i64, until: i64) -> Option<Walk<'a>> {
-        let sql = "select i.indexrelid, a.attnum
-                     from pg_catalog.pg_class c
-                     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = '_seq'
-                     join pg_catalog.pg_index i on i.indrelid = c.oid and i.indnatts = 1 and i.indkey[0] = a.attnum
-                     join pg_catalog.pg_class ic on ic.oid = i.indexrelid
-                     join pg_catalog.pg_am m on m.oid = ic.relam
-                    where c.oid = $1 and c.relkind = 'r' and m.amname = 'btree' and i.indisvalid
-                      and i.indoption[0] = 0 and i.indpred is null
-                    limit 1";
-        let found = spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| {
-            (row.need::<pg_sys::Oid>(1), row.need::<i16>(2))
-        });
-        let (index, number) = found.first().copied()?;
+        let (index, number) = index_by_number(shape)?;
         let bound = |strategy: u32, function: u32, value: i64| {
             key(number, strategy, function, value.into_datum())
         };
@@ -239,6 +227,44 @@ impl<'a> Walk<'a> {
         let (keys, none) = (self.keys.as_mut_ptr(), std::ptr::null_mut());
         // SAFETY: as many keys as the scan was begun with; their numbers are those of the index's columns.
         unsafe { pg_sys::index_rescan((*self.scan).iscan, keys, count, none, 0) };
+    }
+}
+
+/// The index of a twin's rows by their numbers, and the column that has them.
+fn index_by_number(shape: &Shape) -> Option<(pg_sys::Oid, i16)> {
+    // SAFETY: the twin is open while its entry is read, and is locked to the end of the transaction.
+    unsafe {
+        let twin = pg_sys::table_open(shape.twin_relation, pg_sys::AccessShareLock as i32);
+        let is_table = (*(*twin).rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION;
+        let place = row::position((*twin).rd_att, "_seq").filter(|_| is_table);
+        let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(twin));
+        let found = place.and_then(|place| {
+            let number = place as i16 + 1;
+            let index = indexes.iter_oid().find(|index| is_by(*index, number))?;
+            Some((index, number))
+        });
+        pg_sys::table_close(twin, pg_sys::NoLock as i32);
+        found
+    }
+}
+
+/// Whether an index is a B-tree of all rows by this column alone, upwards.
+///
+/// # Safety
+/// It must be an index, and its table be locked.
+unsafe fn is_by(index: pg_sys::Oid, number: i16) -> bool {
+    // SAFETY: the caller vouches for the index, whose entry is read while it is open.
+    unsafe {
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+        let form = (*index).rd_index;
+        let is_it = (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && (*form).indisvalid
+            && (*form).indnatts == 1
+            && (*form).indkey.values.as_slice(1)[0] == number
+            && *(*index).rd_indoption == 0
+            && pg_sys::RelationGetIndexPredicate(index).is_null();
+        pg_sys::index_close(index, pg_sys::NoLock as i32);
+        is_it
     }
 }
 
