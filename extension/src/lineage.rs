@@ -54,7 +54,7 @@ pub type Leaf = (Stored, bool);
 
 /// A record's leaves, the highest first. Children come before their parents.
 pub fn leaves(records: &mut Walk, revision: &mut Body, each: impl FnMut(&Body, bool)) -> Vec<Leaf> {
-    below(Vec::new(), HashSet::new(), records, revision, each)
+    below(Vec::new(), Parents::default(), records, revision, each)
 }
 
 /// The same of a record whose revisions came in a line up to `tip`, as far as its first. None where others of the
@@ -79,14 +79,15 @@ pub fn leaves_of_line(
     }
     each(revision);
     let leaves = vec![(Stored::of(tip.revision()), tip.is_deleted())];
-    let parents = revision.previous().map(<[u8]>::to_vec).into_iter().collect();
+    let mut parents = Parents::default();
+    parents.name(revision.previous());
     Some(below(leaves, parents, records, revision, |revision, _| each(revision)))
 }
 
 /// Goes on with what stands below the leaves and the parents that were seen.
 fn below(
     mut leaves: Vec<Leaf>,
-    mut parents: HashSet<Vec<u8>>,
+    mut parents: Parents,
     records: &mut Walk,
     revision: &mut Body,
     mut each: impl FnMut(&Body, bool),
@@ -95,14 +96,42 @@ fn below(
         pgrx::check_for_interrupts!();
         // SAFETY: a tuple of the twin, which stays until the walk goes on.
         unsafe { revision.take(tuple) };
-        let is_leaf = !revision.is_stub() && !parents.contains(revision.revision());
+        let is_leaf = !parents.meet(revision.revision()) && !revision.is_stub();
         each(revision, is_leaf);
         if is_leaf {
             leaves.push((Stored::of(revision.revision()), revision.is_deleted()));
         }
-        parents.extend(revision.previous().map(<[u8]>::to_vec));
+        parents.name(revision.previous());
     }
     leaves
+}
+
+/// Parents that were named and have not come yet. In a line the next revision is the last one's.
+#[derive(Default)]
+struct Parents {
+    /// Empty where it has come.
+    last: Vec<u8>,
+    others: HashSet<Vec<u8>>,
+}
+
+impl Parents {
+    fn name(&mut self, parent: Option<&[u8]>) {
+        let Some(parent) = parent else { return };
+        if !self.last.is_empty() && self.last != parent {
+            self.others.insert(std::mem::take(&mut self.last));
+        }
+        self.last.clear();
+        self.last.extend_from_slice(parent);
+    }
+
+    /// Whether a revision that comes was named.
+    fn meet(&mut self, revision: &[u8]) -> bool {
+        if self.last == revision {
+            self.last.clear();
+            return true;
+        }
+        !self.others.is_empty() && self.others.remove(revision)
+    }
 }
 
 /// A revision and its ancestors, as far as they are known by name.

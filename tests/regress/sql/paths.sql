@@ -24,6 +24,8 @@ select sent(13, '1-x\y', '["1-x\\y"]', 'o2'), sent(29, '9-z', '["9-z", "8-y", "7
 -- No lines: ancestry that is cut short, a body that comes after its child's, parents that nobody has, tombstones beside, and edits on top.
 select sent(41, '3-cut', '["3-cut"]', 'o5'), sent(82, '4-on', '["4-on", "3-cut"]', 'o3'), sent(47, '2-ended', '["2-ended"]', null, true),
        sent(43, '6-solo', '["6-solo", "5-late", "4-gone"]', 'o3'), sent(86, '5-late', '["5-late", "4-gone"]', 'o6');
+select sent(53, '3-c', '["3-c", "2-p"]', 'o1'), sent(53, '3-b', '["3-b", "2-q"]', 'o2'), sent(53, '3-a', '["3-a", "2-p"]', 'o3'),
+       sent(53, '2-p', '["2-p"]', 'o3'), sent(106, '2-q', '["2-q"]', 'o3');
 delete from docs_history where _rev = '4-gone' or _rev = '5-late' and _stub and right(_id, 1) in ('4', '8');
 update docs set n = n + 1 where right(id, 1) in ('2', '4', '7');
 update docs set n = n + 1 where right(id, 1) = '2';
