@@ -59,10 +59,13 @@ fn _forget(relation: pg_sys::Oid) {
     });
 }
 
-/// The tracked table of a name on the wire: bare in schema public, else `schema.table`, and dots may be in either.
 #[pg_extern(sql = false)]
 fn _find_table(name: Option<&str>) -> Option<pg_sys::Oid> {
-    let name = name?;
+    find_table(name?)
+}
+
+/// The tracked table of a name on the wire: bare in schema public, else `schema.table`, and dots may be in either.
+pub fn find_table(name: &str) -> Option<pg_sys::Oid> {
     let dots = name.match_indices('.').map(|(at, _)| (&name[..at], &name[at + 1..]));
     let dots = dots.filter(|(schema, _)| *schema != "public");
     let mut found = std::iter::once(("public", name)).chain(dots).filter_map(relation_named);

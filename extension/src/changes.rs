@@ -3,12 +3,12 @@
 use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::ffi::CString;
 use std::rc::Rc;
 
 use crate::answer::{Answer, Rows, Shown, Store, Wire};
 use crate::argument::{Json, need, without_nulls};
 use crate::body::Body;
+use crate::catalog;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::form::Form;
@@ -142,34 +142,21 @@ unsafe fn answer<A: Answer>(call: pg_sys::FunctionCallInfo) {
 
 /// The tables of these names on the wire, or all that the caller may read; in an order of their own.
 fn readable(names: Option<&[Option<String>]>) -> Vec<Rc<Shape>> {
-    if let Some(mut shapes) = names.and_then(in_public) {
-        shapes.sort_unstable_by_key(|shape| shape.relation.to_u32());
-        shapes.dedup_by_key(|shape| shape.relation);
-        return shapes;
+    let shape = |relation| Shape::of(relation).or_report();
+    let named = |name: &Option<String>| catalog::find_table(name.as_deref()?);
+    if let Some(mut relations) =
+        names.and_then(|names| names.iter().map(named).collect::<Option<Vec<_>>>())
+    {
+        relations.sort_unstable_by_key(|relation| relation.to_u32());
+        relations.dedup();
+        return relations.into_iter().map(shape).collect();
     }
+    // Of one that there isn't SQL says so.
     let names = names.map(|names| names.to_vec().into_datum());
     let names = spi::Arg(pg_sys::TEXTARRAYOID, names.flatten());
     let relations: Vec<Vec<pg_sys::Oid>> =
         spi::rows("select godwit._readable($1)", &[names], |row| row.need(1));
-    relations.into_iter().flatten().map(|relation| Shape::of(relation).or_report()).collect()
-}
-
-/// The tables of these names if all are in schema `public`, where a name on the wire is the table's own: without a look
-/// at the names of all tables that there are.
-fn in_public(names: &[Option<String>]) -> Option<Vec<Rc<Shape>>> {
-    let found = names.iter().map(|name| {
-        let name = name.as_deref()?;
-        let text = CString::new(name).ok()?;
-        let schema = pg_sys::Oid::from_u32(pg_sys::PG_PUBLIC_NAMESPACE);
-        // SAFETY: a catalog look-up by a text that ends with a NUL.
-        let relation = unsafe { pg_sys::get_relname_relid(text.as_ptr(), schema) };
-        if relation == pg_sys::InvalidOid {
-            return None;
-        }
-        // Whatever has the schema's OID by now, the shape knows its name.
-        Shape::of(relation).ok().filter(|shape| shape.wire_name == name)
-    });
-    found.collect()
+    relations.into_iter().flatten().map(shape).collect()
 }
 
 #[pg_extern(sql = false)]
