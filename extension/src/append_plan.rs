@@ -201,7 +201,7 @@ impl Planned {
             let is_plain = class.relam == pg_sys::BTREE_AM_OID
                 && form.indisready
                 && form.indisvalid
-                && (is_key || !form.indisunique)
+                && (is_key || !form.indisunique && !form.indisexclusion)
                 && pg_sys::RelationGetIndexExpressions(index).is_null();
             let takes = Takes::by(twin, pg_sys::RelationGetIndexPredicate(index))?;
             is_plain.then_some(Planned { index: (*index).rd_id, is_key, takes })

@@ -67,11 +67,13 @@ pub fn has_any(shape: &Shape) -> bool {
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
         let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
+        let list = pg_sys::table_open(find(c"conflicted"), lock);
+        // Looked up and locked after the table, and both let go: a REINDEX waits for nobody here.
         let index = find(c"conflicted_pkey");
         if history::is_empty(index) {
+            pg_sys::table_close(list, lock);
             return false;
         }
-        let list = pg_sys::table_open(find(c"conflicted"), lock);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let mut key = pg_sys::ScanKeyData::default();
         let of_table = pg_sys::Oid::from_u32(pg_sys::F_OIDEQ);

@@ -56,18 +56,20 @@ pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Er
 
 /// Whether any revision of a table was ever known to have something beside the columns; most tables have none.
 pub fn may_have_extras(shape: &Shape) -> bool {
+    // SAFETY: a lock by OID: before the index's, as everybody else takes them.
+    unsafe { pg_sys::LockRelationOid(shape.twin_relation, WRITING) };
     shape.extras_index.is_none_or(|index| !is_empty(index))
 }
 
 /// Whether nothing was ever put into an index: a btree has but its first page then. What was committed has made it
 /// longer before, for everybody to see.
 pub fn is_empty(index: pg_sys::Oid) -> bool {
-    // SAFETY: the index is closed again; its lock lasts to the end of the transaction.
+    // SAFETY: the index is closed again, and its table locked by the caller.
     unsafe {
-        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let index = pg_sys::index_open(index, READING);
         let main = pg_sys::ForkNumber::MAIN_FORKNUM;
         let blocks = pg_sys::RelationGetNumberOfBlocksInFork(index, main);
-        pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::index_close(index, READING);
         blocks <= 1
     }
 }

@@ -93,3 +93,22 @@ drop table patients cascade; drop table patients_history;
 drop function sees, sent;
 drop owned by keeper;
 drop role north, south, clerk, auditor, keeper;
+-- Whoever is before a table's first change may hold its own write, and is told when that has left its view.
+select godwit.last_sequence() as place \gset
+create role amina;
+create table owned (id text primary key, owner text);
+select godwit.track('owned');
+alter table owned enable row level security;
+create policy own on owned using (owner = current_user) with check (true);
+grant select, insert, update on owned to amina;
+grant select on owned_history to amina;
+set role amina;
+select status from godwit.put_revisions('owned', '[{"id": "r", "revision": "1-aa", "attributes": {"id": {"string": "r"}, "owner": {"string": "amina"}}}]');
+reset role;
+update owned set owner = 'bea';
+set role amina;
+select id, has_left from godwit.changes(:place, '{owned}');
+reset role;
+drop table owned cascade;
+drop table owned_history;
+drop role amina;
