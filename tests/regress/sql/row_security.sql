@@ -100,7 +100,7 @@ create table owned (id text primary key, owner text);
 select godwit.track('owned');
 alter table owned enable row level security;
 create policy own on owned using (owner = current_user) with check (true);
-grant select, insert, update on owned to amina;
+grant select, insert, update, delete on owned to amina;
 grant select on owned_history to amina;
 set role amina;
 select status from godwit.put_revisions('owned', '[{"id": "r", "revision": "1-aa", "attributes": {"id": {"string": "r"}, "owner": {"string": "amina"}}}]');
