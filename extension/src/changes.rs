@@ -227,7 +227,7 @@ fn page(
 /// The changes above `since`.
 fn by_sql(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> Vec<Change> {
     match shapes {
-        [shape] => of_table(shape, ask, &above(shape, ask), since, horizon),
+        [shape] => of_table(shape, ask, since, horizon, horizon),
         _ => of_tables(shapes, ask, since, horizon),
     }
 }
@@ -274,21 +274,21 @@ fn of_tables(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> Vec<C
         .collect();
     let sql = format!("{} order by 1 limit $3", parts.join("\n union all\n"));
     let found: Vec<(i64, i64)> =
-        spi::rows(&sql, &args(ask, since, horizon), |row| (row.need(1), row.need(2)));
+        spi::rows(&sql, &args(ask, since, horizon, horizon), |row| (row.need(1), row.need(2)));
     let mut changes: Vec<Change> = Vec::with_capacity(found.len());
     for (place, shape) in shapes.iter().enumerate() {
         let numbers =
             || found.iter().filter(|(_, table)| *table == place as i64).map(|(seq, _)| *seq);
         let (Some(first), Some(last)) = (numbers().min(), numbers().max()) else { continue };
-        changes.extend(of_table(shape, ask, &above(shape, ask), first - 1, last));
+        changes.extend(of_table(shape, ask, first - 1, last, horizon));
     }
     changes.sort_by_key(|change| change.seq);
     changes.truncate(ask.max as usize);
     changes
 }
 
-/// `$1` since, `$2` horizon, `$3` limit, `$4` record ids, `$5` the filter's values.
-fn args(ask: &Ask, since: i64, horizon: i64) -> [Arg; 5] {
+/// `$1` since, `$2` horizon, `$3` limit, `$4` record ids, `$5` the filter's values, `$6` until.
+fn args(ask: &Ask, since: i64, until: i64, horizon: i64) -> [Arg; 6] {
     let ids = ask.ids.as_deref().unwrap_or_default();
     let values = ask.filter.as_ref().map_or_else(|| spi::texts([]), Filter::values);
     [
@@ -297,10 +297,11 @@ fn args(ask: &Ask, since: i64, horizon: i64) -> [Arg; 5] {
         spi::int8(ask.max),
         spi::texts(ids.iter().map(String::as_str)),
         values,
+        spi::int8(until),
     ]
 }
 
-/// One table's changes above `$1` and up to the horizon `$2`.
+/// One table's changes above `$1` and up to `$6`; a record's latest is that up to the horizon `$2`.
 fn above(shape: &Shape, ask: &Ask) -> String {
     let twin = &shape.twin;
     let mut conditions = String::new();
@@ -324,16 +325,16 @@ fn above(shape: &Shape, ask: &Ask) -> String {
         ));
     }
     format!(
-        "(select _godwit_row as change from {twin} _godwit_row where _seq > $1 and _seq <= $2 and not _stub{conditions}
+        "(select _godwit_row as change from {twin} _godwit_row where _seq > $1 and _seq <= $6 and not _stub{conditions}
            order by _seq limit $3)"
     )
 }
 
-/// The changes among these rows of the twin in full. In an inner query a bare `_godwit_row` is its own row only as
-/// long as no outer one has a column of that name: so theirs is `change`.
+/// One table's changes above `since` and up to `until` in full. In an inner query a bare `_godwit_row` is its own row
+/// only as long as no outer one has a column of that name: so theirs is `change`.
 ///
 /// The highest revision has no child, so mostly it is the winner (see `reconcile::due`).
-fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> Vec<Change> {
+fn of_table(shape: &Shape, ask: &Ask, since: i64, until: i64, horizon: i64) -> Vec<Change> {
     // Bodies come as rows and become JSON once, here.
     let body = match ask.include {
         _ if ask.leaves => None,
@@ -379,7 +380,7 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
                 (p.change)._deleted, w.winner::text, {has_left},
                 case when not ({has_left}) then {body} end,
                 case when not ({has_left}) then {leaves} end
-           from {rows} p
+           from {} p
           cross join lateral (
                 select case when top.passed then other._rev else top._rev end as winner,
                        top.passed and coalesce(other._deleted, true) as is_deleted
@@ -390,11 +391,12 @@ fn of_table(shape: &Shape, ask: &Ask, rows: &str, since: i64, horizon: i64) -> V
                         where top.passed and l._id = (p.change)._id and {is_leaf}
                         order by l._deleted, l._rev desc limit 1) other on true) w
           order by 1",
+        above(shape, ask),
         twin = shape.twin,
         is_leaf = twin::is_leaf(shape, "l"),
     );
     let mut body = Body::of(shape);
-    spi::rows(&sql, &args(ask, since, horizon), |row| {
+    spi::rows(&sql, &args(ask, since, until, horizon), |row| {
         let has_left: bool = row.need(6);
         Change {
             seq: row.need(1),
