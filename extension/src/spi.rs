@@ -25,7 +25,7 @@ const KEPT_PLAN_ROWS_MAX: i64 = 64;
 
 /// A plan that fitted an empty table doesn't fit a full one, and Postgres makes a new one only when
 /// the table was analyzed. So a kept plan is made anew after this many uses, then after as many
-/// times more, and so on.
+/// times more, and so on: from the beginning where Postgres has made a new one.
 const PLAN_USES: u64 = 4;
 
 struct Plan {
@@ -35,6 +35,8 @@ struct Plan {
     plan: pg_sys::SPIPlanPtr,
     uses: u64,
     uses_max: u64,
+    /// Which of Postgres's own plans for it is being counted.
+    generation: i32,
 }
 
 /// By statement; more than one for the transition tables of several tables, or where a table was dropped
@@ -266,7 +268,7 @@ fn kept(sql: &str, relation: pg_sys::Oid, args: &[Arg]) -> pg_sys::SPIPlanPtr {
     let mut uses_max = PLAN_USES;
     if let Some(kept) = PLANS.with_borrow_mut(|plans| {
         let plan = plans.get_mut(sql)?.iter_mut().find(|plan| plan.is_for(relation, args))?;
-        plan.uses += 1;
+        plan.count_use();
         uses_max = plan.uses_max;
         (plan.uses < plan.uses_max || RUNNING.get() > 1).then_some(plan.plan)
     }) {
@@ -280,7 +282,7 @@ fn kept(sql: &str, relation: pg_sys::Oid, args: &[Arg]) -> pg_sys::SPIPlanPtr {
     check(unsafe { pg_sys::SPI_keepplan(plan) }, "keep plan", sql);
     let types = args.iter().map(|arg| arg.0).collect();
     PLANS.with_borrow_mut(|plans| {
-        let new = Plan { relation, types, plan, uses: 0, uses_max };
+        let new = Plan { relation, types, plan, uses: 0, uses_max, generation: 1 };
         plans.entry(sql.to_owned()).or_default().push(new);
     });
     plan
@@ -289,6 +291,19 @@ fn kept(sql: &str, relation: pg_sys::Oid, args: &[Arg]) -> pg_sys::SPIPlanPtr {
 impl Plan {
     fn is_for(&self, relation: pg_sys::Oid, args: &[Arg]) -> bool {
         self.relation == relation && self.types.iter().eq(args.iter().map(|arg| &arg.0))
+    }
+
+    /// A table that was emptied, analyzed or made again under its name begins small.
+    fn count_use(&mut self) {
+        // SAFETY: a kept plan has one source, that of its one statement, and both live as long.
+        let generation = unsafe {
+            let sources = pg_sys::SPI_plan_get_plan_sources(self.plan);
+            (*pg_sys::list_nth(sources, 0).cast::<pg_sys::CachedPlanSource>()).generation
+        };
+        if generation != self.generation {
+            (self.generation, self.uses, self.uses_max) = (generation, 0, PLAN_USES);
+        }
+        self.uses += 1;
     }
 }
 
