@@ -1,6 +1,8 @@
 //! In charge of adding a batch of revisions with their ancestry to a twin: one look at what is
 //! there, one statement for the bodies, one for the names, one election.
 
+use pgrx::pg_sys;
+use pgrx::prelude::*;
 use revision::RevisionId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,10 +11,11 @@ use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
 use crate::reconcile;
-use crate::row;
+use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin::{self, Revision};
+use crate::walk::{Sight, Walk};
 
 /// A revision that came from elsewhere.
 pub struct Arrival {
@@ -119,26 +122,27 @@ fn known<'a>(shape: &Shape, batch: &[&'a Arrival]) -> HashMap<Key<'a>, Known> {
             arrival.line.iter().map(|revision| (arrival.revision.id.as_str(), revision))
         })
         .collect();
-    let keys: Vec<Key<'a>> = keys.into_iter().collect();
-    let revisions: Vec<String> = keys.iter().map(|(_, revision)| revision.to_string()).collect();
-    let sql = format!(
-        "select k.place, not h._stub, h._prev is not null, h._stub and h._seq is not null
-           from unnest($1, $2) with ordinality k(id, revision, place)
-           join {} h on h._id = k.id and h._rev = k.revision::godwit.revision",
-        shape.twin
-    );
-    let args = [
-        spi::texts(keys.iter().map(|(id, _)| *id)),
-        spi::texts(revisions.iter().map(String::as_str)),
-    ];
-    let found = spi::rows(&sql, &args, |row| {
-        let place: i64 = row.need(1);
-        (place as usize - 1, row.need::<bool>(2), row.need::<bool>(3), row.need::<bool>(4))
-    });
+    let sight = Sight::now();
+    let mut walk = Walk::of_revisions(shape, &sight);
+    // SAFETY: the descriptor stays while the walk lasts.
+    let mut cells = unsafe { Cells::for_rows(walk.desc()) };
     let mut known = HashMap::new();
-    for (place, body, parent, dropped) in found {
-        let there = Known { there: true, body, parent, dropped, ..Known::default() };
-        known.insert(keys[place], there);
+    for (id, revision) in keys {
+        let id_datum = id.into_datum().unwrap_or(pg_sys::Datum::from(0));
+        // SAFETY: a text and a stored revision; the row is taken apart before the walk goes on.
+        unsafe {
+            let Some(row) = walk.find(id_datum, row::revision_datum(revision)) else { continue };
+            cells.take(row);
+        }
+        let stub = cells.get("_stub").unwrap_or(false);
+        let there = Known {
+            there: true,
+            body: !stub,
+            dropped: stub && cells.datum("_seq").is_some(),
+            parent: cells.datum("_prev").is_some(),
+            ..Known::default()
+        };
+        known.insert((id, revision), there);
     }
     known
 }
@@ -178,7 +182,7 @@ fn says_the_same(a: &Revision, b: &Revision) -> bool {
 
 /// Whether the twin has this revision with the same body.
 fn has_body(shape: &Shape, new: &Revision) -> bool {
-    let same = |cells: &row::Cells| {
+    let same = |cells: &Cells| {
         let kept = twin::attributes(shape, cells).or_report();
         cells.get::<bool>("_deleted").unwrap_or(false) == new.deleted && kept == new.attributes
     };

@@ -131,6 +131,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// How its rows are laid out, while the walk lasts.
+    pub fn desc(&self) -> pg_sys::TupleDesc {
+        // SAFETY: the relation is open.
+        unsafe { (*self.twin).rd_att }
+    }
+
     /// The next row; it is there until the walk goes on.
     pub fn next(&mut self) -> Option<pg_sys::HeapTuple> {
         if self.is_over {
