@@ -30,6 +30,7 @@ mod expected;
 mod graft;
 mod history;
 mod incarnation;
+mod keyed;
 mod merging;
 mod published;
 mod reconcile;

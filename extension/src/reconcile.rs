@@ -6,20 +6,23 @@
 //! newest snapshot. The twin is read as its owner; the table is written as the caller.
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::backfill;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
+use crate::keyed;
 use crate::merging;
 use crate::role;
-use crate::row;
+use crate::row::{self, Cells};
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
 use crate::trigger;
 use crate::twin::{self, Revision};
+use crate::walk::{Sight, Walk};
 
 trigger::entry!(godwit_reconcile, pg_finfo_godwit_reconcile, reconcile_added);
 
@@ -86,7 +89,10 @@ pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) 
     let mut is_shown_anew = false;
     let mut has_inserted = false;
     for round in 0..=ROUNDS_MAX {
-        let due = role::as_owner(shape.owner, || due(shape, ids));
+        let due = role::as_owner(shape.owner, || match round {
+            0 => due_beside(shape, ids, &shown),
+            _ => due(shape, ids),
+        });
         shown.extend(due.iter().filter_map(|due| Some((due.id.clone(), due.row.clone()?))));
         match due.first() {
             None => break,
@@ -118,15 +124,65 @@ pub fn lock(shape: &Shape, ids: &[String]) -> Shown {
         let rows = format!("exists (select from {} where {})", keys(shape), same_key(shape));
         backfill::touch(shape, &rows, &key_args(shape, ids));
     }
+    let ids = keyed::with_rows(shape, ids);
+    if ids.is_empty() {
+        return Vec::new();
+    }
     let sql = format!(
         "select k.id, t._rev from {keys} join {table} t on {same} order by k.id for update of t",
         keys = keys(shape),
         table = shape.table,
         same = same_key(shape),
     );
-    spi::rows(&sql, &key_args(shape, ids), |row| {
+    spi::rows(&sql, &key_args(shape, &ids), |row| {
         (row.need(1), row::read_revision(&row.need::<Vec<u8>>(2)))
     })
+}
+
+/// The first look, where the rows are those that were locked a moment ago: only the twin is asked. A row that has come
+/// since is met by the INSERT, which steps back, and the next look is at both.
+fn due_beside(shape: &Shape, ids: &[String], shown: &Shown) -> Vec<Due> {
+    let rows: HashMap<&str, &RevisionId> =
+        shown.iter().map(|(id, revision)| (id.as_str(), revision)).collect();
+    let (tops, passed) = tops(shape, ids);
+    let mut found = if passed.is_empty() { Vec::new() } else { due(shape, &passed) };
+    for (id, top) in tops {
+        let row = rows.get(id.as_str()).copied();
+        if row != top.as_ref() {
+            found.push(Due { id, shows: top, row: row.cloned() });
+        }
+    }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found
+}
+
+/// The records' highest revisions where they are the winners, as most often; and the records whose highest is a
+/// tombstone or a stub.
+fn tops(shape: &Shape, ids: &[String]) -> (Vec<(String, Option<RevisionId>)>, Vec<String>) {
+    let sight = Sight::now();
+    let mut walk = Walk::of_records(shape, &sight);
+    // SAFETY: the descriptor stays while the walk lasts.
+    let mut cells = unsafe { Cells::for_rows(walk.desc()) };
+    let (mut tops, mut passed) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        // SAFETY: a text, which stays; the row is taken apart before the walk goes on.
+        unsafe {
+            walk.seek(id.as_str().into_datum().unwrap_or(pg_sys::Datum::from(0)));
+            match walk.next() {
+                None => {
+                    tops.push((id.clone(), None));
+                    continue;
+                }
+                Some(row) => cells.take(row),
+            }
+        }
+        let is = |name: &str| cells.get::<bool>(name).unwrap_or(false);
+        match is("_deleted") || is("_stub") {
+            true => passed.push(id.clone()),
+            false => tops.push((id.clone(), cells.revision("_rev"))),
+        }
+    }
+    (tops, passed)
 }
 
 /// The highest revision has no child, so most often it is the winner, and no other is looked at.

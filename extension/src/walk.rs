@@ -42,6 +42,11 @@ impl Sight {
         // SAFETY: it is registered until this is dropped.
         Sight(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot()) })
     }
+
+    /// The snapshot, for a scan that borrows this.
+    pub fn raw(&self) -> pg_sys::Snapshot {
+        self.0
+    }
 }
 
 impl Drop for Sight {
