@@ -29,7 +29,7 @@ use crate::shape::Shape;
 use crate::spi;
 use crate::transition::Rows;
 use crate::trigger::{self, Event};
-use crate::twin::{self, Revision};
+use crate::twin::{self, Added, Revision};
 
 /// How a stored revision of generation 1 begins.
 const FIRST_GENERATION: [u8; 2] = [1, 1];
@@ -139,7 +139,7 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
 /// An insert has no row to wait at: another session may have brought the same revision meanwhile, and what ends it.
 fn elect(shape: &Shape, ids: Vec<String>) {
     if !ids.is_empty() {
-        reconcile::reconcile(shape, &ids, &[], Vec::new());
+        reconcile::reconcile(shape, &ids, &Added::in_twin(&[]), Vec::new());
     }
 }
 
@@ -334,7 +334,9 @@ fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) 
         deleted: false,
         attributes,
     };
-    by_sql::add(shape, || twin::insert(shape, &[&new]));
+    expected::while_capturing(shape.twin_relation, || {
+        twin::insert(shape, &[&new]);
+    });
     expected::kept(shape.relation, 1);
 }
 

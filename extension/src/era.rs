@@ -36,6 +36,11 @@ impl Eras {
         }))
     }
 
+    /// Whether every column has always held its own attribute.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a revision of this number was made before the table had this column.
     pub fn predates(&self, column: &str, number: i64) -> bool {
         self.open(column).is_some_and(|era| number < era.since)

@@ -137,8 +137,8 @@ fn erase(shape: &Shape, id: &str) -> Result<RevisionId, Error> {
         return Err(Error::NoRecord { id: crate::put::short(id) });
     };
     let ends: Vec<&Revision> = ends.iter().collect();
-    expected::while_capturing(shape.twin_relation, || twin::insert(shape, &ends));
-    reconcile::reconcile(shape, &ids, &ends, locked);
+    let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &ends));
+    reconcile::reconcile(shape, &ids, &added, locked);
     forget(shape, &ends);
     Ok(highest)
 }

@@ -14,7 +14,7 @@ use crate::reconcile;
 use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
-use crate::twin::{self, Revision};
+use crate::twin::{self, Added, Revision};
 use crate::walk::{Sight, Walk};
 
 /// A revision that came from elsewhere.
@@ -78,15 +78,17 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
     }
     // Two batches with the same records wait for one another in one order.
     bodies.sort_by(|a, b| (&a.id, &a.revision).cmp(&(&b.id, &b.revision)));
-    expected::while_capturing(shape.twin_relation, || {
-        if !bodies.is_empty() {
-            twin::insert(shape, &bodies);
-        }
+    let added = expected::while_capturing(shape.twin_relation, || {
+        let added = match bodies.is_empty() {
+            true => Added::in_twin(&[]),
+            false => twin::insert(shape, &bodies),
+        };
         if !names.is_empty() {
             name(shape, &names);
         }
+        added
     });
-    reconcile::reconcile(shape, &ids, &bodies, locked);
+    reconcile::reconcile(shape, &ids, &added, locked);
     erase::heed(shape, batch);
     outcomes
 }

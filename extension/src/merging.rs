@@ -57,7 +57,7 @@ fn try_merge(shape: &Shape, id: &str) -> bool {
     let Some(added) = merge::merge(id, &nodes, &shape.policy, &call) else { return false };
     let added: Vec<Revision> = added.into_iter().map(|addition| revision(id, addition)).collect();
     let added: Vec<&Revision> = added.iter().collect();
-    expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
+    let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
     reconcile::elect(shape, &[id.to_owned()], &added, Vec::new());
     true
 }

@@ -160,8 +160,9 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     if !role::as_caller(|| policy::may_write(shape, &new)) {
         policy::refused(shape, &new.id).report()
     }
-    expected::while_capturing(shape.twin_relation, || twin::insert(shape, &[&new]));
-    reconcile::reconcile(shape, &ids, &[&new], locked);
+    let added = [&new];
+    let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
+    reconcile::reconcile(shape, &ids, &added, locked);
     if mode == OnConflict::Fail {
         refuse_newcomers(shape, &new, &before, record.revision);
     }

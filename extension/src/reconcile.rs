@@ -21,7 +21,7 @@ use crate::row::{self, Cells};
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
 use crate::trigger;
-use crate::twin::{self, Revision};
+use crate::twin::{self, Added, Revision};
 use crate::walk::{Sight, Walk};
 
 trigger::entry!(godwit_reconcile, pg_finfo_godwit_reconcile, reconcile_added);
@@ -50,7 +50,7 @@ fn reconcile_added(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         let ids: BTreeSet<&str> = added.iter().map(|new| new.id.as_str()).collect();
         let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
         let added: Vec<&Revision> = added.iter().collect();
-        reconcile(&shape, &ids, &added, Vec::new());
+        reconcile(&shape, &ids, &Added::in_twin(&added), Vec::new());
     }
     trigger::nothing()
 }
@@ -69,13 +69,13 @@ pub type Shown = Vec<(String, RevisionId)>;
 
 /// Elects the winners of these records anew after revisions were added to the twin, brings the table
 /// after them, and merges what the table's policy merges. `locked` is what `lock` found before.
-pub fn reconcile(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) {
+pub fn reconcile(shape: &Shape, ids: &[String], added: &Added, locked: Shown) {
     let torn = elect(shape, ids, added, locked);
     merging::merge(shape, &torn);
 }
 
 /// The election alone; returns the records that have conflicts now.
-pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) -> Vec<String> {
+pub fn elect(shape: &Shape, ids: &[String], added: &Added, locked: Shown) -> Vec<String> {
     let _settings = shape.settings();
     let mut shown = locked;
     // A row that has come since the first look at the locks: whoever wrote it has not seen these revisions.
@@ -102,7 +102,7 @@ pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) 
             }
             Some(_) => {}
         }
-        let all = role::as_owner(shape.owner, || write(shape, &due, &mut has_inserted));
+        let all = role::as_owner(shape.owner, || write(shape, &due, added, &mut has_inserted));
         // Each row was locked when its winner was elected, or is new, and holds what was written to it.
         if all && due.iter().all(|due| due.row.is_none() || locked.contains(&due.id)) {
             break;
@@ -114,7 +114,7 @@ pub fn elect(shape: &Shape, ids: &[String], added: &[&Revision], locked: Shown) 
     if is_shown_anew {
         shown.extend(role::as_owner(shape.owner, || lock(shape, ids)));
     }
-    conflicted::note(shape, ids, added, &shown)
+    conflicted::note(shape, ids, added.revisions, &shown)
 }
 
 /// Locks the rows that these records have in the table, in the order of their ids; returns what
@@ -216,7 +216,7 @@ fn due(shape: &Shape, ids: &[String]) -> Vec<Due> {
 }
 
 /// Whether each of them has come to be as its winner says.
-fn write(shape: &Shape, due: &[Due], has_inserted: &mut bool) -> bool {
+fn write(shape: &Shape, due: &[Due], added: &Added, has_inserted: &mut bool) -> bool {
     let (mut all, has_triggers) = writes_as_told(shape);
     let gone: Vec<String> =
         due.iter().filter(|due| due.shows.is_none()).map(|due| due.id.clone()).collect();
@@ -235,10 +235,10 @@ fn write(shape: &Shape, due: &[Due], has_inserted: &mut bool) -> bool {
             return false;
         }
     }
-    all &= show(shape, due.iter().filter(|due| due.row.is_some()), &update_sql(shape));
+    all &= show(shape, due.iter().filter(|due| due.row.is_some()), added, || update_sql(shape));
     let new: Vec<&Due> = due.iter().filter(|due| due.row.is_none()).collect();
     let steps_back = !std::mem::replace(has_inserted, *has_inserted || !new.is_empty());
-    all & show(shape, new.into_iter(), &insert_sql(shape, steps_back))
+    all & show(shape, new.into_iter(), added, || insert_sql(shape, steps_back))
 }
 
 /// Whether what is written to the table is what it has then: no rule and no trigger of the app's is in between;
@@ -257,18 +257,24 @@ fn writes_as_told(shape: &Shape) -> (bool, bool) {
 }
 
 /// Writes the winners of some records to the table in one statement; whether it took all of them.
-fn show<'a>(shape: &Shape, due: impl Iterator<Item = &'a Due>, sql: &str) -> bool {
+fn show<'a>(
+    shape: &Shape,
+    due: impl Iterator<Item = &'a Due>,
+    added: &Added,
+    sql: impl FnOnce() -> String,
+) -> bool {
     let winners: BTreeMap<String, RevisionId> =
         due.filter_map(|due| Some((due.id.clone(), due.shows.clone()?))).collect();
     if winners.is_empty() {
         return true;
     }
-    let (rows, count) = (rows_of(shape, &winners), winners.len() as u64);
-    let write = || role::as_caller(|| spi::run(sql, &[rows]));
+    let rows = added.rows_of(shape, &winners).unwrap_or_else(|| rows_of(shape, &winners));
+    let count = winners.len() as u64;
+    let write = || role::as_caller(|| spi::run(&sql(), &[rows]));
     expected::while_writing(shape.relation, winners, write) == count
 }
 
-/// The table's rows as these revisions have them, as one array of the table's row type: the caller
+/// The table's rows as the twin has these revisions, as one array of the table's row type: the caller
 /// may have no right to read the twin itself.
 fn rows_of(shape: &Shape, winners: &BTreeMap<String, RevisionId>) -> Arg {
     let members: Vec<String> = shape

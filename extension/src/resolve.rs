@@ -120,7 +120,7 @@ fn resolve(
     }
     let added: Vec<&Revision> = added.iter().collect();
     if !added.is_empty() {
-        expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
+        let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
         reconcile::reconcile(shape, &ids, &added, locked);
     }
     Ok(outcome)

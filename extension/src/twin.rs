@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, Value};
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::append;
 use crate::argument::Json;
@@ -108,13 +109,94 @@ pub fn is_leaf(shape: &Shape, row: &str) -> String {
     )
 }
 
+/// Revisions that were added, each with its body in the table's own values, by the places of the table's columns,
+/// where the twin is known to have just that.
+pub struct Added<'a> {
+    pub revisions: &'a [&'a Revision],
+    bodies: Vec<Option<Vec<Option<pg_sys::Datum>>>>,
+}
+
+impl<'a> Added<'a> {
+    /// Revisions of which the twin alone says what they say.
+    pub fn in_twin(revisions: &'a [&'a Revision]) -> Added<'a> {
+        Added { revisions, bodies: revisions.iter().map(|_| None).collect() }
+    }
+
+    /// Forgets the bodies of records that another session has brought revisions of.
+    fn forget(&mut self, ids: &[String]) {
+        let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        for (new, body) in self.revisions.iter().zip(&mut self.bodies) {
+            if ids.contains(new.id.as_str()) {
+                *body = None;
+            }
+        }
+    }
+
+    /// These revisions as rows of the table, in one array, if they are all among the added.
+    pub fn rows_of(&self, shape: &Shape, wanted: &BTreeMap<String, RevisionId>) -> Option<Arg> {
+        let known: HashMap<(&str, &RevisionId), &Vec<Option<pg_sys::Datum>>> = self
+            .revisions
+            .iter()
+            .zip(&self.bodies)
+            .filter_map(|(new, body)| Some(((new.id.as_str(), &new.revision), body.as_ref()?)))
+            .collect();
+        let found: Option<Vec<_>> = wanted
+            .iter()
+            .map(|(id, revision)| Some((id, revision, known.get(&(id.as_str(), revision))?)))
+            .collect();
+        let found = found?;
+        // SAFETY: the relation is open while its descriptor is used; each datum was made for its column.
+        Some(unsafe {
+            array_of(shape.relation, |desc| {
+                let places = table_places(shape);
+                let row = |(id, revision, body): &(&String, &RevisionId, &&Vec<_>)| {
+                    row::form(desc, &places, &table_datums(shape, id, revision, body))
+                };
+                found.iter().map(row).collect()
+            })
+        })
+    }
+}
+
+/// Whether a body says of every column what the table is to show: not so where one was renamed, or where what the
+/// revision doesn't name is for the column's default or its domain to say.
+fn is_whole(shape: &Shape, new: &Revision) -> bool {
+    let is_said = |column: &Column| {
+        let is_plain = || column.codec.base_type() == column.codec.type_oid;
+        new.attributes.contains_key(&column.name) || (column.default.is_none() && is_plain())
+    };
+    !new.deleted && shape.eras.is_empty() && shape.attribute_columns().all(is_said)
+}
+
+/// Where a row of the table has the values that `table_datums` gives.
+fn table_places(shape: &Shape) -> Vec<usize> {
+    let numbers = shape.columns.iter().map(|column| column.number);
+    numbers.chain([shape.revision_number]).map(|number| number as usize - 1).collect()
+}
+
+fn table_datums(
+    shape: &Shape,
+    id: &str,
+    revision: &RevisionId,
+    body: &[Option<pg_sys::Datum>],
+) -> Vec<Option<pg_sys::Datum>> {
+    let mut datums = body.to_vec();
+    if let Some(at) = shape.columns.iter().position(|column| column.name == "_id") {
+        datums[at] = shape.columns[at].codec.write(&Value::String(id.to_owned()));
+    }
+    datums.push(Some(row::revision_datum(revision)));
+    datums
+}
+
 /// Adds revisions in this order, or fills the stubs that stand for them; what is known already stays as
 /// it is. No revision may come twice.
-pub fn insert(shape: &Shape, new: &[&Revision]) -> u64 {
+pub fn insert<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
     let Some(twin) = append::fitting(shape) else {
-        return insert_by_sql(shape, new);
+        insert_by_sql(shape, new);
+        return Added::in_twin(new);
     };
-    twin.append(|append| {
+    let mut added = Added { revisions: new, bodies: Vec::with_capacity(new.len()) };
+    let known = twin.append(|append| {
         for new in new {
             let (body, extra) = bodies(shape, new);
             let head = append::Head {
@@ -125,9 +207,12 @@ pub fn insert(shape: &Shape, new: &[&Revision]) -> u64 {
                 extra,
             };
             append.add(head, |column| body[column]);
+            added.bodies.push(is_whole(shape, new).then_some(body));
         }
     })
-    .rows
+    .known;
+    added.forget(&known);
+    added
 }
 
 /// The same in one statement.
@@ -157,15 +242,29 @@ pub fn row(shape: &Shape, new: &Revision) -> Arg {
 
 /// Revisions as an array of the twin's own row type.
 fn rows(shape: &Shape, new: &[&Revision]) -> Arg {
-    // SAFETY: the relation is open while its descriptor is used, each datum is of its column's type,
-    // and the array copies the tuples.
+    // SAFETY: the descriptor is the twin's, and each datum of its column's type.
+    unsafe {
+        array_of(shape.twin_relation, |desc| {
+            let places = places(shape, desc);
+            new.iter().map(|new| row::form(desc, &places, &datums(shape, new))).collect()
+        })
+    }
+}
+
+/// An array of a relation's own row type, of what `rows` makes by its descriptor.
+///
+/// # Safety
+/// They must be rows of the descriptor.
+unsafe fn array_of(
+    relation: pg_sys::Oid,
+    rows: impl FnOnce(pg_sys::TupleDesc) -> Vec<pg_sys::Datum>,
+) -> Arg {
+    // SAFETY: the relation is open while its descriptor is used, and the array copies the rows.
     unsafe {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        let twin = pg_sys::table_open(shape.twin_relation, lock);
-        let places = places(shape, (*twin).rd_att);
-        let mut elements: Vec<pg_sys::Datum> =
-            new.iter().map(|new| row::form((*twin).rd_att, &places, &datums(shape, new))).collect();
-        let row_type = pg_sys::get_rel_type_id(shape.twin_relation);
+        let open = pg_sys::table_open(relation, lock);
+        let mut elements = rows((*open).rd_att);
+        let row_type = pg_sys::get_rel_type_id(relation);
         let array = pg_sys::construct_array(
             elements.as_mut_ptr(),
             elements.len() as i32,
@@ -174,7 +273,7 @@ fn rows(shape: &Shape, new: &[&Revision]) -> Arg {
             false,
             pg_sys::TYPALIGN_DOUBLE as std::ffi::c_char,
         );
-        pg_sys::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::table_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
         Arg(pg_sys::get_array_type(row_type), Some(pg_sys::Datum::from(array)))
     }
 }
