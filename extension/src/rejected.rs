@@ -8,7 +8,6 @@ use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::put_revisions::Sent;
 use crate::role;
-use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
 use crate::subtransaction::Failure;
@@ -45,13 +44,22 @@ pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }
 
-/// Whether anything waits at all.
+/// Whether anything waits at all. Every batch asks, so it is asked without SQL.
 pub fn any() -> bool {
-    let sql = "select exists (select from godwit.rejected)";
-    role::as_owner(catalog_owner(), || spi::rows(sql, &[], |row| row.need::<bool>(1)))
-        .first()
-        .copied()
-        .unwrap_or(false)
+    let catalog = Catalog::open();
+    // SAFETY: the catalog is open, and the snapshot is registered while it is scanned with. Without a key an index
+    // scan finds the first row, past whatever has been taken out.
+    unsafe {
+        let index = pg_sys::get_relname_relid(c"rejected_pkey".as_ptr(), catalog.schema);
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(catalog.rejected, index, true, snapshot, 0, none);
+        let found = !pg_sys::systable_getnext(scan).is_null();
+        pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        catalog.close();
+        found
+    }
 }
 
 /// Takes out what the history has meanwhile. The same revision with another body stays.
@@ -121,12 +129,38 @@ fn entry(row: &spi::Row) -> Entry {
 
 /// Who owns the catalog's tables.
 pub fn catalog_owner() -> pg_sys::Oid {
-    let _settings = Settings::path(c"pg_catalog, pg_temp");
-    let sql = "select c.relowner from pg_catalog.pg_class c
-                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                where n.nspname = 'godwit' and c.relname = 'rejected'";
-    spi::rows(sql, &[], |row| row.need(1))
-        .first()
-        .copied()
-        .unwrap_or_else(|| Error::Internal("godwit.rejected is not there".into()).report())
+    let catalog = Catalog::open();
+    // SAFETY: the relation is open.
+    let owner = unsafe { (*(*catalog.rejected).rd_rel).relowner };
+    catalog.close();
+    owner
+}
+
+/// The catalog's table, open.
+struct Catalog {
+    schema: pg_sys::Oid,
+    rejected: pg_sys::Relation,
+}
+
+impl Catalog {
+    fn open() -> Catalog {
+        // SAFETY: catalog look-ups by name; the relation is closed by `close`, or by Postgres after an error.
+        unsafe {
+            let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
+            let found = pg_sys::get_relname_relid(c"rejected".as_ptr(), schema);
+            if found == pg_sys::InvalidOid {
+                Error::Internal("godwit.rejected is not there".into()).report()
+            }
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            Catalog { schema, rejected: pg_sys::table_open(found, lock) }
+        }
+    }
+
+    fn close(self) {
+        // SAFETY: opened by `open`.
+        unsafe {
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            pg_sys::table_close(self.rejected, lock);
+        }
+    }
 }
