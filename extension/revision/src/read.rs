@@ -6,6 +6,7 @@
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use crate::value::{DEPTH_MAX, Value, ValueError, check_text};
@@ -243,22 +244,23 @@ impl<'de> Visitor<'de> for Map {
             let value = members.next_value_seed(self.0)?;
             if name == NUMBER && value == Err(ValueError::Shape) && out.is_empty() {
                 wrong = wrong.or(Some(wrong_member("map")));
-            } else if let Err(error) = add(&mut out, name, value) {
-                wrong = wrong.or(Some(error));
+                continue;
             }
+            let added = check_text(&name).and(value).and_then(|value| add(&mut out, name, value));
+            wrong = wrong.or(added.err());
         }
         Ok(wrong.map_or(Ok(Value::Map(out)), Err))
     }
 }
 
-fn add(out: &mut BTreeMap<String, Value>, name: String, value: Outcome) -> Result<(), ValueError> {
-    check_text(&name)?;
-    let value = value?;
-    if out.contains_key(&name) {
-        return Err(ValueError::Twice(name));
+fn add(out: &mut BTreeMap<String, Value>, name: String, value: Value) -> Result<(), ValueError> {
+    match out.entry(name) {
+        Entry::Occupied(there) => Err(ValueError::Twice(there.key().clone())),
+        Entry::Vacant(place) => {
+            place.insert(value);
+            Ok(())
+        }
     }
-    out.insert(name, value);
-    Ok(())
 }
 
 impl<'de> Visitor<'de> for Attributes {
@@ -282,13 +284,10 @@ impl<'de> Visitor<'de> for Attributes {
             if name == NUMBER && value == Err(ValueError::Shape) {
                 return Err(A::Error::custom(NO_ATTRIBUTES));
             }
-            let named = name.clone();
-            add(&mut out, name, value).map_err(|error| match error {
-                ValueError::Twice(name) if name == named => {
-                    A::Error::custom(ValueError::Twice(name))
-                }
-                error => A::Error::custom(format!("attribute {named:?}: {error}")),
-            })?;
+            let value = check_text(&name)
+                .and(value)
+                .map_err(|error| A::Error::custom(format!("attribute {name:?}: {error}")))?;
+            add(&mut out, name, value).map_err(A::Error::custom)?;
         }
         Ok(out)
     }

@@ -111,11 +111,13 @@ pub(crate) fn scalar(kind: &str, text: &str) -> Result<Value, ValueError> {
         "timestamp" => Some(Value::Timestamp(owned())),
         _ => return Err(wrong_member(kind)),
     };
-    let known = KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
-    let value = value.ok_or_else(|| form(known, text))?;
+    let known = || KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
+    let value = value.ok_or_else(|| form(known(), text))?;
     value.check_form()?;
-    if value.wire_text().as_deref() != Some(text) {
-        return Err(form(known, text));
+    // What is a text itself is as it came, and so is `true`.
+    let may_differ = matches!(value, Value::Int(_) | Value::Float(_) | Value::Bytes(_));
+    if may_differ && value.wire_text().as_deref() != Some(text) {
+        return Err(form(known(), text));
     }
     Ok(value)
 }
