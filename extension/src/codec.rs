@@ -187,6 +187,9 @@ impl Codec {
     /// A datum of this type that holds the value, as Postgres's own input function reads it; an
     /// error of that function is a Postgres error. `None` is null.
     pub fn write(&self, value: &Value) -> Option<pg_sys::Datum> {
+        if let Some(datum) = self.plain(value) {
+            return Some(datum);
+        }
         let literal = self.literal(value).map(|literal| {
             CString::new(literal).unwrap_or_else(|_| {
                 Error::BadRecord("a string holds U+0000, which Postgres can't store".into())
@@ -202,6 +205,26 @@ impl Codec {
             let datum =
                 pg_sys::OidInputFunctionCall(input, text.cast_mut(), parameter, self.type_mod);
             literal.map(|_| datum)
+        }
+    }
+
+    /// A datum that reads back as this very value, made without the input function: most of a batch's values
+    /// have one. `None` where the function, a domain or a modifier has a say.
+    pub fn plain(&self, value: &Value) -> Option<pg_sys::Datum> {
+        match (self.type_oid, value) {
+            (pg_sys::BOOLOID, Value::Bool(value)) => value.into_datum(),
+            (pg_sys::INT2OID, Value::Int(value)) => i16::try_from(*value).ok()?.into_datum(),
+            (pg_sys::INT4OID, Value::Int(value)) => i32::try_from(*value).ok()?.into_datum(),
+            (pg_sys::INT8OID, Value::Int(value)) => value.into_datum(),
+            (pg_sys::FLOAT8OID, Value::Float(value)) if value.is_finite() => value.into_datum(),
+            (pg_sys::TEXTOID, Value::String(text)) => plain_text(text)?.into_datum(),
+            (pg_sys::TEXTARRAYOID, Value::List(items)) if !items.is_empty() => {
+                fn text(item: &Value) -> Option<&str> {
+                    if let Value::String(text) = item { plain_text(text) } else { None }
+                }
+                items.iter().map(text).collect::<Option<Vec<_>>>()?.into_datum()
+            }
+            _ => None,
         }
     }
 
@@ -241,6 +264,10 @@ impl Codec {
         // SAFETY: a catalog look-up by OID.
         unsafe { pg_sys::getBaseType(self.type_oid) }
     }
+}
+
+fn plain_text(text: &str) -> Option<&str> {
+    (!text.contains('\0')).then_some(text)
 }
 
 fn need<T>(value: Option<T>) -> T {

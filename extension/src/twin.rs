@@ -364,6 +364,12 @@ fn body(
         let text = part.map(|part| Value::String(part.to_string()));
         return text.and_then(|text| column.codec.write(&text));
     };
+    if let Some(datum) = column.codec.plain(value) {
+        if let Some(part) = part {
+            check_key(&new.id, column, value, part);
+        }
+        return Some(datum);
+    }
     let datum = column.codec.write(value);
     // SAFETY: `write` has just made a datum of this codec's type.
     let stored =
