@@ -3,7 +3,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use revision::RevisionId;
+use revision::{Conflicts, RevisionId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::erase;
@@ -88,7 +88,10 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
         }
         added
     });
-    reconcile::reconcile(shape, &ids, &added, locked);
+    // What is known has been elected. But conflicts may have come under a policy since.
+    if !bodies.is_empty() || !names.is_empty() || shape.policy.conflicts != Conflicts::Keep {
+        reconcile::reconcile(shape, &ids, &added, locked);
+    }
     erase::heed(shape, batch);
     outcomes
 }

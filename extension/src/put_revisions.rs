@@ -219,8 +219,8 @@ fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
 fn attempt(shape: &Shape, chunk: &[&Sent]) -> Result<Vec<Outcome>, Failure> {
     let arrivals: Vec<&Arrival> = chunk.iter().map(|sent| &sent.arrival).collect();
     subtransaction::attempt(|| {
-        if let Some(refused) = arrivals.iter().find(|new| !policy::may_write(shape, &new.revision))
-        {
+        let refused = || arrivals.iter().find(|new| !policy::may_write(shape, &new.revision));
+        if let Some(refused) = policy::applies(shape).then(refused).flatten() {
             policy::refused(shape, &refused.revision.id).report()
         }
         let grafted = role::as_owner(shape.owner, || graft::graft(shape, &arrivals));
