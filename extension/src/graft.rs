@@ -83,6 +83,11 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
             true => Added::in_twin(&[]),
             false => twin::insert(shape, &bodies),
         };
+        if added.is_met
+            && let Some(forged) = bodies.iter().find(|new| has_other_body(shape, new))
+        {
+            refuse(forged)
+        }
         if !names.is_empty() {
             name(shape, &names);
         }
@@ -175,10 +180,14 @@ fn name(shape: &Shape, names: &BTreeMap<Key, Option<&RevisionId>>) {
 
 fn is_same(same: bool, new: &Revision) -> Grafted {
     if !same {
-        let (id, revision) = (new.id.clone(), new.revision.clone());
-        Error::OtherBody { id, revision }.report()
+        refuse(new)
     }
     Grafted::Known
+}
+
+fn refuse(new: &Revision) -> ! {
+    let (id, revision) = (new.id.clone(), new.revision.clone());
+    Error::OtherBody { id, revision }.report()
 }
 
 fn says_the_same(a: &Revision, b: &Revision) -> bool {
@@ -187,9 +196,20 @@ fn says_the_same(a: &Revision, b: &Revision) -> bool {
 
 /// Whether the twin has this revision with the same body.
 fn has_body(shape: &Shape, new: &Revision) -> bool {
+    body(shape, new) == Some(true)
+}
+
+/// Whether it has it with another; one that was dropped meanwhile is none.
+fn has_other_body(shape: &Shape, new: &Revision) -> bool {
+    body(shape, new) == Some(false)
+}
+
+/// Whether the body that the twin has of a revision is the same; `None` where it has none.
+fn body(shape: &Shape, new: &Revision) -> Option<bool> {
     let same = |cells: &Cells| {
+        let is = |name: &str| cells.get::<bool>(name).unwrap_or(false);
         let kept = twin::attributes(shape, cells).or_report();
-        cells.get::<bool>("_deleted").unwrap_or(false) == new.deleted && kept == new.attributes
+        (!is("_stub")).then(|| is("_deleted") == new.deleted && kept == new.attributes)
     };
-    history::with_revision(shape, &new.id, &new.revision, same).unwrap_or(false)
+    history::with_revision(shape, &new.id, &new.revision, same).flatten()
 }

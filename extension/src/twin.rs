@@ -113,13 +113,15 @@ pub fn is_leaf(shape: &Shape, row: &str) -> String {
 /// where the twin is known to have just that.
 pub struct Added<'a> {
     pub revisions: &'a [&'a Revision],
+    /// Whether another session has brought the body of any of them at the same moment.
+    pub is_met: bool,
     bodies: Vec<Option<Vec<Option<pg_sys::Datum>>>>,
 }
 
 impl<'a> Added<'a> {
     /// Revisions of which the twin alone says what they say.
     pub fn in_twin(revisions: &'a [&'a Revision]) -> Added<'a> {
-        Added { revisions, bodies: revisions.iter().map(|_| None).collect() }
+        Added { revisions, is_met: false, bodies: revisions.iter().map(|_| None).collect() }
     }
 
     /// Forgets the bodies of records that another session has brought revisions of.
@@ -192,11 +194,11 @@ fn table_datums(
 /// it is. No revision may come twice.
 pub fn insert<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
     let Some(twin) = append::fitting(shape) else {
-        insert_by_sql(shape, new);
-        return Added::in_twin(new);
+        let is_met = insert_by_sql(shape, new) < new.len() as u64;
+        return Added { is_met, ..Added::in_twin(new) };
     };
-    let mut added = Added { revisions: new, bodies: Vec::with_capacity(new.len()) };
-    let known = twin.append(|append| {
+    let mut bodies_kept = Vec::with_capacity(new.len());
+    let append::Added { rows, known } = twin.append(|append| {
         for new in new {
             let (body, extra) = bodies(shape, new);
             let head = append::Head {
@@ -207,10 +209,11 @@ pub fn insert<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
                 extra,
             };
             append.add(head, |column| body[column]);
-            added.bodies.push(is_whole(shape, new).then_some(body));
+            bodies_kept.push(is_whole(shape, new).then_some(body));
         }
-    })
-    .known;
+    });
+    let is_met = rows < new.len() as u64;
+    let mut added = Added { revisions: new, is_met, bodies: bodies_kept };
     added.forget(&known);
     added
 }
