@@ -19,7 +19,6 @@ writers=(
     'godwit.create_table(definition jsonb)'
     'godwit.put(relation regclass,record jsonb,on_conflict text)'
     'godwit.put_many(relation regclass,records jsonb,on_conflict text,ord integer,id text,revision text,status text,reason text,winner text)'
-    'godwit.put_revisions(relation regclass,records jsonb,ord integer,id text,revision text,status text,reason text)'
     'godwit.resolve(relation regclass,id text,keep text,attributes jsonb,leaves text[])'
     'godwit.erase(relation regclass,id text)'
     'godwit.merge_conflicts(relation regclass,max integer)'

@@ -28,10 +28,11 @@ create function godwit.put_revisions(
     relation regclass,
     records jsonb
 ) returns table (ord integer, id text, revision text, status text, reason text)
-    language sql
+    language c
     volatile
+    strict
     security invoker
-    as $$ select * from godwit._put_revisions(relation, records::pg_catalog.text) $$;
+    as 'MODULE_PATHNAME', 'put_revisions_wrapper';
 comment on function godwit.put_revisions is
     'Replication: revisions with their ancestry, in any order, once or often; one result for each.';
 

@@ -29,6 +29,10 @@ impl Json {
     pub fn read(&self) -> Result<serde_json::Value, Error> {
         parse(&self.0)
     }
+
+    pub fn into_text(self) -> String {
+        self.0
+    }
 }
 
 pub fn parse(json: &str) -> Result<serde_json::Value, Error> {

@@ -65,6 +65,7 @@ mod read;
 mod rejected;
 mod resolve;
 mod retry;
+mod sent_jsonb;
 mod stream;
 mod verify;
 mod walk;

@@ -79,7 +79,7 @@ pub fn checked(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     about::record(shape, &id, || role::as_owner(shape.owner, || put(shape, record.clone(), mode)))
 }
 
-/// A wire record for this table, checked as far as the record itself tells.
+/// A wire record for this table.
 pub fn read_record(shape: &Shape, json: serde_json::Value) -> Result<Record, Error> {
     let which = match json.get("id").and_then(serde_json::Value::as_str) {
         Some(id) => format!("record {:?}", short(id)),
@@ -104,7 +104,8 @@ pub fn member(json: &str, name: &str) -> Option<String> {
     argument::parse(json).ok()?.get(name)?.as_str().map(short)
 }
 
-fn checked_record(shape: &Shape, record: Record) -> Result<Record, Error> {
+/// A record for this table, checked as far as the record itself tells.
+pub fn checked_record(shape: &Shape, record: Record) -> Result<Record, Error> {
     record
         .check()
         .map_err(|error| Error::BadRecord(format!("record {:?}: {error}", short(&record.id))))?;

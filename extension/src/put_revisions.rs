@@ -5,11 +5,13 @@
 //! to the one that is at fault: the good ones are kept, the refused ones go to `godwit.rejected`
 //! with the reason (`retry.rs` tries them again).
 
+use pgrx::AnyElement;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Record, RevisionId};
 use serde_json::value::RawValue;
 
+use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::graft::{self, Arrival, Grafted};
 use crate::left;
@@ -19,6 +21,7 @@ use crate::rejected;
 use crate::retry;
 use crate::rights::{self, Right};
 use crate::role;
+use crate::sent_jsonb;
 use crate::shape::Shape;
 use crate::subtransaction::{self, Failure};
 use crate::twin::Revision;
@@ -122,6 +125,31 @@ impl Sent {
 
 type Answer = (i32, Option<String>, Option<String>, String, Option<String>);
 
+/// What can't be taken for a revision, as far as it says which one it is.
+struct Unreadable {
+    id: Option<String>,
+    revision: Option<String>,
+    error: Error,
+}
+
+/// The public function itself: one of SQL before it would be parsed and planned at each call.
+#[pg_extern(sql = false)]
+fn put_revisions(
+    relation: pg_sys::Oid,
+    records: AnyElement,
+) -> TableIterator<
+    'static,
+    (
+        name!(ord, i32),
+        name!(id, Option<String>),
+        name!(revision, Option<String>),
+        name!(status, String),
+        name!(reason, Option<String>),
+    ),
+> {
+    TableIterator::new(answers(relation, |shape| of_jsonb(shape, records.datum())))
+}
+
 #[pg_extern(sql = false)]
 fn _put_revisions_text(
     relation: pg_sys::Oid,
@@ -136,22 +164,51 @@ fn _put_revisions_text(
         name!(reason, Option<String>),
     ),
 > {
-    let _entered = role::enter();
-    let shape = Shape::of(relation).or_report();
-    require_rights(&shape).or_report();
-    // Each still as text: one that can't be read says nothing of the others.
+    TableIterator::new(answers(relation, |shape| of_text(shape, records)))
+}
+
+fn of_jsonb(shape: &Shape, datum: pg_sys::Datum) -> Vec<Result<Sent, Unreadable>> {
+    let take = |record| put::checked_record(shape, record).and_then(Sent::read).ok();
+    // SAFETY: the SQL declares the argument as jsonb.
+    let found = unsafe { sent_jsonb::records(datum) };
+    let sent = found.and_then(|found| found.into_iter().map(take).collect::<Option<Vec<_>>>());
+    if let Some(sent) = sent {
+        return sent.into_iter().map(Ok).collect();
+    }
+    // SAFETY: as above.
+    let json = unsafe { Json::from_datum(datum, false) };
+    of_text(shape, &json.map(Json::into_text).unwrap_or_default())
+}
+
+/// Each is read by itself: one that can't be says nothing of the others.
+fn of_text(shape: &Shape, records: &str) -> Vec<Result<Sent, Unreadable>> {
     let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(records) else {
         Error::BadArgument("the revisions are a JSON array of records".into()).report()
     };
+    let read = |item: &RawValue| {
+        put::parse_record(shape, item.get()).and_then(Sent::read).map_err(|error| {
+            let said = |name: &str| put::member(item.get(), name);
+            Unreadable { id: said("id"), revision: said("revision"), error }
+        })
+    };
+    items.into_iter().map(read).collect()
+}
+
+fn answers(
+    relation: pg_sys::Oid,
+    read: impl FnOnce(&Shape) -> Vec<Result<Sent, Unreadable>>,
+) -> Vec<Answer> {
+    let _entered = role::enter();
+    let shape = Shape::of(relation).or_report();
+    require_rights(&shape).or_report();
     let _settings = shape.settings();
+    let items = read(&shape);
     let mut answers: Vec<Option<Answer>> = vec![None; items.len()];
     let mut batch: Vec<(usize, Sent)> = Vec::with_capacity(items.len());
     for (place, item) in items.into_iter().enumerate() {
-        match put::parse_record(&shape, item.get()).and_then(Sent::read) {
+        match item {
             Ok(sent) => batch.push((place, sent)),
-            Err(error) => {
-                let said = |name: &str| put::member(item.get(), name);
-                let (id, revision) = (said("id"), said("revision"));
+            Err(Unreadable { id, revision, error }) => {
                 let outcome = Outcome::Rejected(error.message());
                 answers[place] = Some(answer(place, id, revision, outcome));
             }
@@ -165,7 +222,7 @@ fn _put_revisions_text(
         let id = sent.arrival.revision.id;
         answers[place] = Some(answer(place, Some(id), Some(revision), outcome));
     }
-    TableIterator::new(answers.into_iter().flatten())
+    answers.into_iter().flatten().collect()
 }
 
 fn answer(place: usize, id: Option<String>, revision: Option<String>, outcome: Outcome) -> Answer {
