@@ -89,7 +89,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
             format!("the body nests more than {BRACKETS_DEEP_MAX} brackets"),
         ));
     }
-    deep::parse(bytes).map_err(|error| match error.classify() {
+    deep::parse_within(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Error::bad_value(format!("the body: {error}")),
         _ => Error::bad_request(format!("the body is not JSON: {error}")),
     })

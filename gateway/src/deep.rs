@@ -9,10 +9,17 @@ pub const BRACKETS_DEEP_MAX: usize = 160;
 
 /// Parses what nests at most `BRACKETS_DEEP_MAX` brackets; what nests deeper fails as serde_json would have it.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     if depth(bytes) <= BRACKETS_DEEP_MAX {
-        deserializer.disable_recursion_limit();
+        parse_within(bytes)
+    } else {
+        serde_json::from_slice(bytes)
     }
+}
+
+/// Parses what is known to nest no deeper, being a part of what was looked through.
+pub fn parse_within<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    deserializer.disable_recursion_limit();
     let value = T::deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
