@@ -19,6 +19,49 @@ pub fn timestamp_text(microseconds: i64, zone: &str) -> String {
     text(|out| push_timestamp(microseconds, zone, out))
 }
 
+/// What `date_text` says of years 1 to 9999, read again; `None` where only Postgres's own input function knows.
+pub fn date_of(text: &str) -> Option<i32> {
+    let [year, month, day] =
+        numbers(text, [(0, 4, None), (5, 2, Some(b'-')), (8, 2, Some(b'-'))], 10)?;
+    // SAFETY: pure arithmetic (utils/adt/datetime.c).
+    let days = unsafe { pg_sys::date2j(year, month, day) } - EPOCH_JULIAN_DAY;
+    // There is no 30th of February.
+    (year > 0 && date_text(days) == text).then_some(days)
+}
+
+/// The same of `timestamp_text`.
+pub fn timestamp_of(text: &str, zone: &str) -> Option<i64> {
+    let text = text.strip_suffix(zone)?;
+    let (date, time) = (text.get(..10)?, text.get(10..)?);
+    let parts = [(1, 2, Some(b'T')), (4, 2, Some(b':')), (7, 2, Some(b':')), (10, 6, Some(b'.'))];
+    let [hour, minute, second, fraction] = numbers(time, parts, 16)?;
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = i64::from(hour * 3600 + minute * 60 + second);
+    let of_day = seconds * 1_000_000 + i64::from(fraction);
+    Some(i64::from(date_of(date)?) * MICROSECONDS_A_DAY + of_day)
+}
+
+/// Numbers in a text of a fixed length: where each begins, its digits, and what stands before it.
+fn numbers<const N: usize>(
+    text: &str,
+    parts: [(usize, usize, Option<u8>); N],
+    length: usize,
+) -> Option<[i32; N]> {
+    let bytes = text.as_bytes();
+    let mut out = [0; N];
+    for ((first, digits, before), number) in parts.into_iter().zip(&mut out) {
+        let is_there = before.is_none_or(|before| bytes.get(first - 1) == Some(&before));
+        let part = bytes.get(first..first + digits)?;
+        if !is_there || !part.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        *number = part.iter().fold(0, |sum, digit| sum * 10 + i32::from(digit - b'0'));
+    }
+    (bytes.len() == length).then_some(out)
+}
+
 fn text(push: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::with_capacity(TEXT_BYTES);
     push(&mut out);

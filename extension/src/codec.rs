@@ -218,6 +218,13 @@ impl Codec {
             (pg_sys::INT8OID, Value::Int(value)) => value.into_datum(),
             (pg_sys::FLOAT8OID, Value::Float(value)) if value.is_finite() => value.into_datum(),
             (pg_sys::TEXTOID, Value::String(text)) => plain_text(text)?.into_datum(),
+            (pg_sys::DATEOID, Value::Date(text)) => calendar::date_of(text)?.into_datum(),
+            (pg_sys::TIMESTAMPOID, Value::Timestamp(text)) if self.type_mod < 0 => {
+                calendar::timestamp_of(text, "")?.into_datum()
+            }
+            (pg_sys::TIMESTAMPTZOID, Value::Timestamp(text)) if self.type_mod < 0 => {
+                calendar::timestamp_of(text, "Z")?.into_datum()
+            }
             (pg_sys::TEXTARRAYOID, Value::List(items)) if !items.is_empty() => {
                 fn text(item: &Value) -> Option<&str> {
                     if let Value::String(text) = item { plain_text(text) } else { None }
