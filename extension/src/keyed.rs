@@ -43,6 +43,12 @@ impl<'a> Keyed<'a> {
                 return None;
             }
             let index = pg_sys::index_open(key, lock);
+            // The shape was read before the table was open: its key may have become another.
+            if !is_of(shape, index) {
+                pg_sys::index_close(index, none);
+                pg_sys::table_close(table, none);
+                return None;
+            }
             let mut keys = keys(shape, index);
             let (first, count) = (keys.as_mut_ptr(), keys.len() as i32);
             let scan = pg_sys::systable_beginscan_ordered(table, index, sight.raw(), count, first);
@@ -85,15 +91,28 @@ impl Drop for Keyed<'_> {
     }
 }
 
+/// Whether an index has just the key's columns in their order.
+///
+/// # Safety
+/// The index must be open.
+unsafe fn is_of(shape: &Shape, index: pg_sys::Relation) -> bool {
+    // SAFETY: the caller has it open, and it has as many columns as it says.
+    let columns = unsafe {
+        let form = (*index).rd_index;
+        (*form).indkey.values.as_slice((*form).indnkeyatts as usize)
+    };
+    shape.key_columns().map(|column| column.number).eq(columns.iter().copied())
+}
+
 /// Comparisons of the key's columns by the equality that its index keeps.
 ///
 /// # Safety
-/// The index must be open, and the table's key.
+/// The index must be open, and be of the key.
 unsafe fn keys(shape: &Shape, index: pg_sys::Relation) -> Vec<pg_sys::ScanKeyData> {
     let equal = pg_sys::BTEqualStrategyNumber as i16;
     let key_of = |(place, column): (usize, &crate::shape::Column)| {
         let mut key = pg_sys::ScanKeyData::default();
-        // SAFETY: the caller vouches for the index, which has a class and a collation for each column of the key.
+        // SAFETY: the caller vouches for the index, which has a class and a collation for each of its columns.
         unsafe {
             let class = *(*index).rd_opcintype.add(place);
             let family = *(*index).rd_opfamily.add(place);
