@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::append_index::{Indexes, Of};
 use crate::append_plan::{Plan, Source};
-use crate::error::OrReport;
+use crate::error::{Error, OrReport};
 use crate::role;
 use crate::row::Cells;
 use crate::sequence;
@@ -50,6 +50,7 @@ pub struct Append<'a> {
     batch: pg_sys::MemoryContext,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
+    steps_back: bool,
     by: Option<pg_sys::Datum>,
     sequence: Option<pg_sys::Oid>,
     written: u64,
@@ -67,6 +68,7 @@ pub struct Added {
 pub struct Fitting<'a> {
     shape: &'a Shape,
     plan: Rc<Plan>,
+    steps_back: bool,
 }
 
 /// The twin if it takes rows without SQL. Who is giving it a trigger or a column just now is waited for before the
@@ -77,18 +79,24 @@ pub fn fitting(shape: &Shape) -> Option<Fitting<'_>> {
     unsafe { pg_sys::LockRelationOid(shape.twin_relation, lock) };
     let read = || Plan::of(shape).map(Rc::new);
     let plan = if shape.is_current() { shape.append.get_or_init(read).clone() } else { read() };
-    plan.map(|plan| Fitting { shape, plan })
+    plan.map(|plan| Fitting { shape, plan, steps_back: false })
 }
 
 impl<'a> Fitting<'a> {
+    /// Fails with `Error::Overtaken` where a row may be there already, rather than wait for whoever brings it: who waits
+    /// with rows of its own in the index may be waited for.
+    pub fn stepping_back(self) -> Self {
+        Fitting { steps_back: true, ..self }
+    }
+
     /// Adds what `work` adds, and returns what has come of it; what is known already stays as it is.
     pub fn append(self, work: impl FnOnce(&mut Append)) -> Added {
-        let Fitting { shape, plan } = self;
+        let Fitting { shape, plan, steps_back } = self;
         let calls_functions = plan.calls_functions;
         let run = || {
             // SAFETY: closed by `finish`; after an error Postgres does it.
             unsafe {
-                let mut append = Append::open(shape, plan);
+                let mut append = Append::open(shape, plan, steps_back);
                 work(&mut append);
                 append.finish()
             }
@@ -98,7 +106,7 @@ impl<'a> Fitting<'a> {
 }
 
 impl<'a> Append<'a> {
-    unsafe fn open(shape: &'a Shape, plan: Rc<Plan>) -> Append<'a> {
+    unsafe fn open(shape: &'a Shape, plan: Rc<Plan>, steps_back: bool) -> Append<'a> {
         let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
         // SAFETY: what is opened and allocated here is let go by `finish`.
         unsafe {
@@ -121,6 +129,7 @@ impl<'a> Append<'a> {
                 values: vec![pg_sys::Datum::from(0); plan.columns.len()],
                 nulls: vec![true; plan.columns.len()],
                 plan,
+                steps_back,
                 by: None,
                 sequence: None,
                 written: 0,
@@ -203,6 +212,9 @@ impl<'a> Append<'a> {
             for at in 0..self.filled {
                 let slot = self.slots[at];
                 if self.indexes.insert(slot, self.of[at]) {
+                    if self.steps_back {
+                        Error::Overtaken.report()
+                    }
                     self.clashes.push(((*slot).tts_tid, self.revision_in(slot)));
                 }
             }

@@ -31,6 +31,8 @@ pub enum Error {
     OtherBody { id: String, revision: RevisionId },
     /// A trigger of the app's or a rule keeps the winner out of the table.
     NotShown { table: String, id: String },
+    /// Another session brings what a batch brings. The batch takes it back and goes on in order: nobody is told.
+    Overtaken,
     /// More than a value of Postgres's can hold.
     TooLarge(String),
     /// The caller may not do this.
@@ -58,6 +60,7 @@ impl Error {
                 Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
             }
             Error::OtherBody { .. } => Code::ERRCODE_UNIQUE_VIOLATION,
+            Error::Overtaken => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Error::NotShown { .. } => Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
             Error::Forbidden(_) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::Internal(_) => Code::ERRCODE_INTERNAL_ERROR,
@@ -104,6 +107,7 @@ impl Error {
             Error::NotShown { table, id } => {
                 format!("table {table} does not take the winner of record {id:?}")
             }
+            Error::Overtaken => "another session brings the same revisions".to_owned(),
             Error::BadRecord(reason)
             | Error::BadArgument(reason)
             | Error::TooLarge(reason)

@@ -47,8 +47,9 @@ struct Known {
     followed: usize,
 }
 
-/// Adds the batch, whose parents come before their children, and shows the winners.
-pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
+/// Adds the batch, whose parents come before their children, and shows the winners. Where another session brings a
+/// part of it at the same time it fails with `Error::Overtaken`, unless it is to go in order.
+pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> {
     let ids: BTreeSet<&str> = batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
     for id in &ids {
         twin::check_id(shape, id);
@@ -57,6 +58,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
     let locked = reconcile::lock(shape, &ids);
     let mut known = known(shape, batch);
     let mut bodies: Vec<&Revision> = Vec::new();
+    let mut stubs: BTreeSet<Key> = BTreeSet::new();
     let mut names: BTreeMap<Key, Option<&RevisionId>> = BTreeMap::new();
     let mut outcomes = Vec::with_capacity(batch.len());
     for (place, arrival) in batch.iter().enumerate() {
@@ -70,6 +72,9 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
                 here.from = Some(place);
                 here.parent |= new.previous.is_some();
                 bodies.push(new);
+                if here.there {
+                    stubs.insert((&new.id, &new.revision));
+                }
                 Grafted::Accepted
             }
         };
@@ -81,7 +86,11 @@ pub fn graft(shape: &Shape, batch: &[&Arrival]) -> Vec<Grafted> {
     let added = expected::while_capturing(shape.twin_relation, || {
         let added = match bodies.is_empty() {
             true => Added::in_twin(&[]),
-            false => twin::insert(shape, &bodies),
+            false if in_order => twin::insert_in_order(shape, &bodies),
+            false => {
+                let is_stub = |new: &Revision| stubs.contains(&(new.id.as_str(), &new.revision));
+                twin::insert_unless_overtaken(shape, &bodies, is_stub)
+            }
         };
         if added.is_met
             && let Some(forged) = bodies.iter().find(|new| has_other_body(shape, new))

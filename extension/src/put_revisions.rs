@@ -244,7 +244,13 @@ fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
 }
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
-    match attempt(shape, chunk) {
+    let outcome = match attempt(shape, chunk, false) {
+        Err(failure) if failure.message == Error::Overtaken.message() => {
+            attempt(shape, chunk, true)
+        }
+        outcome => outcome,
+    };
+    match outcome {
         Ok(outcomes) => outcomes,
         Err(failure) if !failure.is_refusal() && !is_forbidden(shape, &failure) => {
             failure.rethrow()
@@ -273,14 +279,14 @@ fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
     }
 }
 
-fn attempt(shape: &Shape, chunk: &[&Sent]) -> Result<Vec<Outcome>, Failure> {
+fn attempt(shape: &Shape, chunk: &[&Sent], in_order: bool) -> Result<Vec<Outcome>, Failure> {
     let arrivals: Vec<&Arrival> = chunk.iter().map(|sent| &sent.arrival).collect();
     subtransaction::attempt(|| {
         let refused = || arrivals.iter().find(|new| !policy::may_write(shape, &new.revision));
         if let Some(refused) = policy::applies(shape).then(refused).flatten() {
             policy::refused(shape, &refused.revision.id).report()
         }
-        let grafted = role::as_owner(shape.owner, || graft::graft(shape, &arrivals));
+        let grafted = role::as_owner(shape.owner, || graft::graft(shape, &arrivals, in_order));
         let outcome = |grafted| match grafted {
             Grafted::Accepted => Outcome::Accepted,
             Grafted::Known => Outcome::Known,

@@ -6,7 +6,7 @@ use revision::{Attributes, RevisionId, Value};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::append;
+use crate::append::{self, Fitting};
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::extra::Extra;
@@ -193,13 +193,47 @@ fn table_datums(
 /// Adds revisions in this order, or fills the stubs that stand for them; what is known already stays as
 /// it is. No revision may come twice.
 pub fn insert<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
-    let Some(twin) = append::fitting(shape) else {
-        let is_met = insert_by_sql(shape, new) < new.len() as u64;
-        return Added { is_met, ..Added::in_twin(new) };
-    };
+    match append::fitting(shape) {
+        Some(twin) => insert_into_twin(shape, twin, new, |_| false),
+        None => insert_in_order(shape, new),
+    }
+}
+
+/// The same for a batch of which some may be on their way from another session. `is_there` says which the twin has as
+/// stubs. Where others are met it fails with `Error::Overtaken`, and has to be taken back: two batches that wait for
+/// one another's rows would wait for ever. `insert_in_order` is what comes then.
+pub fn insert_unless_overtaken<'a>(
+    shape: &Shape,
+    new: &'a [&'a Revision],
+    is_there: impl Fn(&Revision) -> bool,
+) -> Added<'a> {
+    match append::fitting(shape) {
+        Some(twin) => insert_into_twin(shape, twin.stepping_back(), new, is_there),
+        None => insert_in_order(shape, new),
+    }
+}
+
+/// The same one after the other, so that whoever brings a part of them is waited for at the first.
+pub fn insert_in_order<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
+    let is_met = insert_by_sql(shape, new) < new.len() as u64;
+    Added { is_met, ..Added::in_twin(new) }
+}
+
+fn insert_into_twin<'a>(
+    shape: &Shape,
+    twin: Fitting,
+    new: &'a [&'a Revision],
+    is_there: impl Fn(&Revision) -> bool,
+) -> Added<'a> {
+    let stubs: Vec<&Revision> = new.iter().copied().filter(|new| is_there(new)).collect();
+    let filled = if stubs.is_empty() { 0 } else { insert_by_sql(shape, &stubs) };
     let mut bodies_kept = Vec::with_capacity(new.len());
     let append::Added { rows, known } = twin.append(|append| {
         for new in new {
+            if is_there(new) {
+                bodies_kept.push(None);
+                continue;
+            }
             let (body, extra) = bodies(shape, new);
             let head = append::Head {
                 id: &new.id,
@@ -212,7 +246,7 @@ pub fn insert<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
             bodies_kept.push(is_whole(shape, new).then_some(body));
         }
     });
-    let is_met = rows < new.len() as u64;
+    let is_met = filled + rows < new.len() as u64;
     let mut added = Added { revisions: new, is_met, bodies: bodies_kept };
     added.forget(&known);
     added
