@@ -60,6 +60,7 @@ fn _compact(
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let shape = Shape::of(relation).or_report();
     catalog::require_owner(&[relation]).or_report();
+    let shape = shape.held().or_report();
     let (after, freed) = role::as_owner(shape.owner, || {
         let ids: Vec<String> = next_ids(&shape, after, batch);
         reconcile::lock(&shape, &ids);
@@ -111,6 +112,7 @@ fn _erase(relation: pg_sys::Oid, id: &str) -> JsonB {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let shape = Shape::of(relation).or_report();
     catalog::require_owner(&[relation]).or_report();
+    let shape = shape.held().or_report();
     let revision =
         about::record(&shape, id, || role::as_owner(shape.owner, || erase(&shape, id))).or_report();
     JsonB(serde_json::json!({

@@ -163,6 +163,7 @@ fn _merge_conflicts(relation: pg_sys::Oid, max: i32) -> i64 {
     }
     let shape = Shape::of(relation).or_report();
     crate::put_revisions::require_rights(&shape).or_report();
+    let shape = shape.held().or_report();
     let _settings = shape.settings();
     let ids = conflicted::some(&shape, max);
     role::as_owner(shape.owner, || reconcile::lock(&shape, &ids));

@@ -4,6 +4,7 @@ use pgrx::JsonB;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, Record, RevisionId, Value};
+use std::rc::Rc;
 
 use crate::about;
 use crate::argument::{self, Json};
@@ -49,7 +50,7 @@ pub struct Put {
 #[pg_extern(sql = false)]
 fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
     let _entered = role::enter();
-    let shape = Shape::of(relation).or_report();
+    let shape = to_write(relation);
     let mode = OnConflict::of(on_conflict).or_report();
     let record = read_record(&shape, record.read().or_report()).or_report();
     let id = record.id.clone();
@@ -62,6 +63,16 @@ fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
         answer["deleted"] = true.into();
     }
     JsonB(answer)
+}
+
+/// The shape of a table, held if the caller may write anything to it.
+pub fn to_write(relation: pg_sys::Oid) -> Rc<Shape> {
+    let shape = Shape::of(relation).or_report();
+    let may = |right| rights::require(&shape, &[right]).is_ok();
+    match [Right::Insert, Right::Update, Right::Delete].into_iter().any(may) {
+        true => shape.held().or_report(),
+        false => shape,
+    }
 }
 
 /// One put with the rights that it takes.

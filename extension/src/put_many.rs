@@ -30,7 +30,7 @@ fn _put_many(
     ),
 > {
     let _entered = role::enter();
-    let shape = Shape::of(relation).or_report();
+    let shape = put::to_write(relation);
     let mode = OnConflict::of(on_conflict).or_report();
     // Who may write nothing at all is told at once; else each record is told what it lacks.
     let lacks = |right| rights::require(&shape, &[right]).is_err();

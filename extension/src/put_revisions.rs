@@ -201,6 +201,7 @@ fn answers(
     let _entered = role::enter();
     let shape = Shape::of(relation).or_report();
     require_rights(&shape).or_report();
+    let shape = shape.held().or_report();
     let _settings = shape.settings();
     let items = read(&shape);
     let mut answers: Vec<Option<Answer>> = vec![None; items.len()];

@@ -369,8 +369,9 @@ pub fn same_key(shape: &Shape) -> String {
             format!("t.{quoted} {equals} k.p{}::{type_name}", place + 1)
         })
         .collect();
-    if !shape.key_columns().all(|column| column.codec.is_equal_by_text()) {
-        parts.push(format!("{} = k.id", shape.id_of_row("t")));
+    let by_text = |column: &Column| column.codec.is_equal_by_text() && !column.is_loose;
+    if !shape.key_columns().all(by_text) {
+        parts.push(format!("({}) collate pg_catalog.\"C\" = k.id", shape.id_of_row("t")));
     }
     parts.join(" and ")
 }

@@ -35,6 +35,7 @@ fn _resolve(
     };
     let shape = Shape::of(relation).or_report();
     rights::require(&shape, &[Right::Update, Right::Delete]).or_report();
+    let shape = shape.held().or_report();
     if policy::applies(&shape) && policy::has_hidden_row(&shape, id) {
         policy::refused(&shape, id).report()
     }

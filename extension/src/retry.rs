@@ -69,6 +69,7 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
         if child.owner != shape.owner || put_revisions::require_rights(&child).is_err() {
             continue;
         }
+        let Ok(child) = child.held() else { continue };
         let entries = rejected::waiting_for(&child, &key.columns, &parents(shape, &key, &accepted));
         try_again(&child, entries);
     }
@@ -153,6 +154,7 @@ fn _retry_rejected(
     }
     let shape = Shape::of(relation).or_report();
     put_revisions::require_rights(&shape).or_report();
+    let shape = shape.held().or_report();
     let entries = role::as_owner(rejected::catalog_owner(), || rejected::oldest(&shape, max));
     let tried = try_again(&shape, entries);
     TableIterator::new(tried.into_iter().map(|(entry, outcome)| {

@@ -31,6 +31,8 @@ pub struct Column {
     pub equals: String,
     /// The type as SQL names it.
     pub type_name: String,
+    /// Whether its collation takes other texts for equal.
+    pub is_loose: bool,
 }
 
 pub struct Shape {
@@ -117,7 +119,9 @@ const COLUMNS_SQL: &str = "
               join pg_catalog.pg_namespace pn on pn.oid = o.oprnamespace
              where c.oid = i.indclass[k.place - 1]),
            pg_catalog.pg_get_expr(d.adbin, d.adrelid),
-           pg_catalog.format_type(a.atttypid, a.atttypmod)
+           pg_catalog.format_type(a.atttypid, a.atttypmod),
+           exists (select from pg_catalog.pg_collation l
+                    where l.oid = a.attcollation and not l.collisdeterministic)
       from pg_catalog.pg_attribute a
       left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
       left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
@@ -135,6 +139,25 @@ impl Shape {
         } else {
             let reason = format!("{} is a partition: name {}", name_of(relation), shape.table);
             Err(Error::BadArgument(reason))
+        }
+    }
+
+    /// The shape of a table that is about to be written, which nobody alters until the transaction ends. What was read
+    /// before the table was locked may not be its shape any more: values made by it would be taken for others. For who
+    /// may write to it.
+    pub fn held(self: Rc<Shape>) -> Result<Rc<Shape>, Error> {
+        let mut shape = self;
+        loop {
+            pgrx::check_for_interrupts!();
+            for relation in [shape.relation, shape.twin_relation] {
+                let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+                // SAFETY: a lock by OID, which the transaction's end releases.
+                unsafe { pg_sys::LockRelationOid(relation, lock) };
+            }
+            if shape.is_current() {
+                return Ok(shape);
+            }
+            shape = Shape::of(shape.relation)?;
         }
     }
 
@@ -221,6 +244,7 @@ impl Shape {
                 equals: row.get(8).unwrap_or_default(),
                 default: row.get(9),
                 type_name: row.need(10),
+                is_loose: row.need(11),
             };
             (column, row.get::<i32>(7))
         });

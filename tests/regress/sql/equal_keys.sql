@@ -12,3 +12,15 @@ select * from sums order by id;
 select _id, _rev, _prev, _deleted, v from sums_history where _rev::text !~ '^1-' or _id = '2.0' order by _id, _rev;
 select * from godwit.verify('sums');
 drop table sums, sums_history;
+-- A collation that takes other texts for equal: the second record has no place in the table, and leaves the first alone.
+create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+create table names (id text collate loose primary key, v text);
+select godwit.track('names');
+select id, status, reason from godwit.put_revisions('names', '[
+    {"id": "ab", "revision": "1-a", "attributes": {"id": {"string": "ab"}, "v": {"string": "one"}}},
+    {"id": "AB", "revision": "1-b", "attributes": {"id": {"string": "AB"}, "v": {"string": "two"}}}]');
+select id, status, reason from godwit.put_revisions('names', '[{"id": "AB", "revision": "2-b", "revisions": ["2-b", "1-b"], "deleted": true, "attributes": {}}]');
+select * from names;
+select id, revision, problem from godwit.verify('names');
+drop table names, names_history;
+drop collation loose;
