@@ -74,9 +74,7 @@ pub struct Fitting<'a> {
 /// The twin if it takes rows without SQL. Who is giving it a trigger or a column just now is waited for before the
 /// plan is looked at: a shape that was read before knows nothing of it.
 pub fn fitting(shape: &Shape) -> Option<Fitting<'_>> {
-    let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-    // SAFETY: a lock by OID, which the transaction's end releases.
-    unsafe { pg_sys::LockRelationOid(shape.twin_relation, lock) };
+    shape.lock_twin();
     let read = || Plan::of(shape).map(Rc::new);
     let plan = if shape.is_current() { shape.append.get_or_init(read).clone() } else { read() };
     plan.map(|plan| Fitting { shape, plan, steps_back: false })

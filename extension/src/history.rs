@@ -28,11 +28,10 @@ pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
 /// Whether the twin's key has no entry for a record, not even one that nobody sees yet or any more. Of most records
 /// that are inserted this is so, and it takes neither a snapshot nor the twin itself.
 pub fn is_new(shape: &Shape, id: &str) -> bool {
+    shape.lock_twin();
     // SAFETY: the index is closed again; its lock lasts to the end of the transaction. The key is of its first column.
     // A scan that was begun for a bitmap has no rows to fetch, and hands out their places.
     unsafe {
-        // Before its index, as everybody else does.
-        pg_sys::LockRelationOid(shape.twin_relation, WRITING);
         let index = pg_sys::index_open(shape.twin_index, WRITING);
         let mut of_record = pg_sys::ScanKeyData::default();
         key(&mut of_record, 1, pg_sys::F_TEXTEQ, id.into_datum());
@@ -56,8 +55,7 @@ pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Er
 
 /// Whether any revision of a table was ever known to have something beside the columns; most tables have none.
 pub fn may_have_extras(shape: &Shape) -> bool {
-    // SAFETY: a lock by OID: before the index's, as everybody else takes them.
-    unsafe { pg_sys::LockRelationOid(shape.twin_relation, WRITING) };
+    shape.lock_twin();
     shape.extras_index.is_none_or(|index| !is_empty(index))
 }
 

@@ -149,16 +149,18 @@ impl Shape {
         let mut shape = self;
         loop {
             pgrx::check_for_interrupts!();
-            for relation in [shape.relation, shape.twin_relation] {
-                let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-                // SAFETY: a lock by OID, which the transaction's end releases.
-                unsafe { pg_sys::LockRelationOid(relation, lock) };
-            }
+            lock_to_write(shape.relation);
+            shape.lock_twin();
             if shape.is_current() {
                 return Ok(shape);
             }
             shape = Shape::of(shape.relation)?;
         }
+    }
+
+    /// Locks the twin as who writes to it does. Before its indexes, as everybody else takes them.
+    pub fn lock_twin(&self) {
+        lock_to_write(self.twin_relation);
     }
 
     /// Whether nothing was heard since it was read that could have made it another.
@@ -486,6 +488,11 @@ unsafe extern "C-unwind" fn forget_type(_: pg_sys::Datum, _: i32, hash: u32) {
 unsafe extern "C-unwind" fn forget_all(_: pg_sys::Datum, _: i32, _: u32) {
     // SAFETY: as Postgres would call it for all relations.
     unsafe { forget(pg_sys::Datum::from(0), pg_sys::InvalidOid) };
+}
+
+fn lock_to_write(relation: pg_sys::Oid) {
+    // SAFETY: a lock by OID, which the transaction's end releases.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
 }
 
 /// Called by Postgres when a relation's cache entry is dropped; `InvalidOid` stands for all.
