@@ -10,13 +10,13 @@ use pgrx::pg_sys;
 use crate::error::Error;
 use crate::form::{Names, Writer};
 
-const IS_ARRAY: u32 = 0x4000_0000;
-const IS_OBJECT: u32 = 0x2000_0000;
-const ENTRY_TEXT: u32 = 0x0000_0000;
-const ENTRY_TRUE: u32 = 0x3000_0000;
-const ENTRY_CONTAINER: u32 = 0x5000_0000;
+pub const IS_ARRAY: u32 = 0x4000_0000;
+pub const IS_OBJECT: u32 = 0x2000_0000;
+pub const ENTRY_TEXT: u32 = 0x0000_0000;
+pub const ENTRY_TRUE: u32 = 0x3000_0000;
+pub const ENTRY_CONTAINER: u32 = 0x5000_0000;
 /// Each so many entries one has the offset of its end instead of its length.
-const HAS_OFFSET: u32 = 0x8000_0000;
+pub const HAS_OFFSET: u32 = 0x8000_0000;
 const OFFSET_STRIDE: usize = 32;
 /// An entry has 28 bits for a length.
 const BYTES_MAX: usize = 0x0fff_ffff;

@@ -7,18 +7,14 @@ use serde::de::value::Error;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use crate::jsonb::{ENTRY_CONTAINER, ENTRY_TEXT, ENTRY_TRUE, HAS_OFFSET, IS_ARRAY, IS_OBJECT};
+
 const COUNT: u32 = 0x0fff_ffff;
 const IS_SCALAR: u32 = 0x1000_0000;
-const IS_OBJECT: u32 = 0x2000_0000;
-const IS_ARRAY: u32 = 0x4000_0000;
 const LENGTH: u32 = 0x0fff_ffff;
-const HAS_OFFSET: u32 = 0x8000_0000;
 const KIND: u32 = 0x7000_0000;
-const KIND_TEXT: u32 = 0x0000_0000;
-const KIND_FALSE: u32 = 0x2000_0000;
-const KIND_TRUE: u32 = 0x3000_0000;
-const KIND_NULL: u32 = 0x4000_0000;
-const KIND_CONTAINER: u32 = 0x5000_0000;
+const ENTRY_FALSE: u32 = 0x2000_0000;
+const ENTRY_NULL: u32 = 0x4000_0000;
 const WORD: usize = size_of::<u32>();
 
 /// The records of an array, if all of them can be read. Where one can't, what is wrong with it is said of its text.
@@ -31,7 +27,7 @@ pub unsafe fn records(datum: pg_sys::Datum) -> Option<Vec<Record>> {
         let whole = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
         pgrx::varlena::varlena_to_byte_slice(whole)
     };
-    let root = Node { kind: KIND_CONTAINER, bytes };
+    let root = Node { kind: ENTRY_CONTAINER, bytes };
     let head = root.word(0).ok()?;
     if head & IS_ARRAY == 0 || head & IS_SCALAR != 0 {
         return None;
@@ -84,7 +80,7 @@ impl<'a> Inside<'a> {
         self.end = if entry & HAS_OFFSET == 0 { begin + length } else { length };
         self.entry += 1;
         let kind = entry & KIND;
-        let begin = if kind == KIND_CONTAINER { begin.next_multiple_of(WORD) } else { begin };
+        let begin = if kind == ENTRY_CONTAINER { begin.next_multiple_of(WORD) } else { begin };
         let bytes = self.container.bytes.get(self.data + begin..self.data + self.end);
         Ok(Node { kind, bytes: bytes.ok_or_else(broken)? })
     }
@@ -95,11 +91,11 @@ impl<'de> Deserializer<'de> for Node<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.kind {
-            KIND_TEXT => visitor.visit_borrowed_str(self.text()?),
-            KIND_FALSE => visitor.visit_bool(false),
-            KIND_TRUE => visitor.visit_bool(true),
-            KIND_NULL => visitor.visit_unit(),
-            KIND_CONTAINER => {
+            ENTRY_TEXT => visitor.visit_borrowed_str(self.text()?),
+            ENTRY_FALSE => visitor.visit_bool(false),
+            ENTRY_TRUE => visitor.visit_bool(true),
+            ENTRY_NULL => visitor.visit_unit(),
+            ENTRY_CONTAINER => {
                 let head = self.word(0)?;
                 let count = (head & COUNT) as usize;
                 if head & IS_OBJECT == 0 {
@@ -118,7 +114,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.kind == KIND_NULL { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.kind == ENTRY_NULL { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     /// However deep it nests.
