@@ -184,11 +184,12 @@ unsafe fn copy(shape: &Shape, table: pg_sys::Relation, twin: Fitting) {
         let slot = pg_sys::table_slot_create(table, std::ptr::null_mut());
         let none = std::ptr::null_mut();
         let scan = pg_sys::heap_beginscan(table, snapshot, 0, none, std::ptr::null_mut(), flags);
+        let mut cells = Cells::for_rows((*table).rd_att);
         twin.append(|append| {
             while pg_sys::heap_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
             {
                 pgrx::check_for_interrupts!();
-                let cells = Cells::of_slot(slot);
+                cells.take_slot(slot);
                 append.add_row(shape, &shape.id(&cells), &cells, None);
             }
         });
