@@ -3,7 +3,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use revision::RevisionId;
+use revision::{REVISION_BYTES_MAX, RevisionId};
 
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
@@ -361,18 +361,20 @@ impl Drop for Body<'_> {
 
 /// Appends a revision id from its stored form.
 pub fn push_revision(stored: &[u8], out: &mut Vec<u8>) {
-    if !RevisionId::write_sortable(stored, out) {
-        Error::Internal("a stored revision id can't be read".into()).report()
-    }
+    out.extend_from_slice(text_of(stored, &mut [0; REVISION_BYTES_MAX]));
+}
+
+fn text_of<'a>(stored: &[u8], text: &'a mut [u8; REVISION_BYTES_MAX]) -> &'a [u8] {
+    RevisionId::sortable_text(stored, text).unwrap_or_else(|error| row::unreadable(&error))
 }
 
 /// Writes a revision id from its stored form.
 fn write_revision(stored: &[u8], out: &mut impl Writer) {
+    let mut text = [0; REVISION_BYTES_MAX];
+    let text = text_of(stored, &mut text);
     // A token is of printable ASCII without quotes; but it may hold backslashes, which JSON escapes.
-    if stored.contains(&b'\\') {
-        let mut text = Vec::new();
-        push_revision(stored, &mut text);
-        return out.text(&String::from_utf8_lossy(&text));
+    if text.contains(&b'\\') {
+        return out.text(&String::from_utf8_lossy(text));
     }
-    out.plain(|out| push_revision(stored, out));
+    out.plain(|out| out.extend_from_slice(text));
 }

@@ -31,8 +31,6 @@ use crate::transition::Rows;
 use crate::trigger::{self, Event};
 use crate::twin::{self, Added, Revision};
 
-/// How a stored revision of generation 1 begins.
-const FIRST_GENERATION: [u8; 2] = [1, 1];
 /// Records that are ended by one statement of SQL.
 const ENDED_MAX: usize = 1000;
 
@@ -118,7 +116,7 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
             if written.is_kept(shape) {
                 continue;
             }
-            if written.revision.starts_with(&FIRST_GENERATION) {
+            if RevisionId::is_first_sortable(written.revision) {
                 written.append(append, None);
                 continue;
             }

@@ -1,7 +1,7 @@
 //! In charge of the SQL type `godwit.revision`: how a revision id is read, printed and stored.
 //!
-//! It is stored so that its bytes sort as section 3 of DESIGN.md says: the length of the generation,
-//! the generation big-endian, the hash (`revision_order.rs` compares them).
+//! It is stored so that its bytes sort as section 3 of DESIGN.md says (`revision::sortable`; `revision_order.rs`
+//! compares them).
 
 use pgrx::prelude::*;
 use revision::RevisionId;

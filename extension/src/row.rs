@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use revision::{Attributes, RevisionId, Value, ValueHash};
+use revision::{Attributes, RevisionId, RevisionIdError, Value, ValueHash};
 use std::ffi::CStr;
 
 use crate::codec::Codec;
@@ -191,9 +191,11 @@ pub fn revision_datum(revision: &RevisionId) -> pg_sys::Datum {
 
 /// A revision id from the form in which it is stored.
 pub fn read_revision(bytes: &[u8]) -> RevisionId {
-    RevisionId::from_sortable(bytes).unwrap_or_else(|error| {
-        Error::Internal(format!("a stored revision id can't be read: {error}")).report()
-    })
+    RevisionId::from_sortable(bytes).unwrap_or_else(|error| unreadable(&error))
+}
+
+pub fn unreadable(error: &RevisionIdError) -> ! {
+    Error::Internal(format!("a stored revision id can't be read: {error}")).report()
 }
 
 /// Names and values of a composite datum's living attributes, in order.

@@ -218,10 +218,29 @@ def read_revision(text):
     return int(match[1]), match[2].encode("ascii")
 
 
+def code(character):
+    """Section 6's table."""
+    if "1" <= character <= "8":
+        return format(int(character), "04b")
+    if "a" <= character <= "e":
+        return format(int(character, 16), "04b")
+    if character in "09f":
+        return {"0": "00001", "9": "10010", "f": "11110"}[character]
+    if character < "0":
+        return "00000" + format(ord(character) - 0x20, "04b")
+    if character < "a":
+        return "10011" + format(ord(character) - 0x3A, "06b")
+    return "11111" + format(ord(character) - 0x67, "05b")
+
+
 def sortable(revision):
     generation, token = revision
     size = (generation.bit_length() + 7) // 8
-    return bytes([size]) + generation.to_bytes(size, "big") + token
+    number = bytes([15 + generation]) if generation <= 224 else bytes([239 + size]) + generation.to_bytes(size, "big")
+    bits = "".join(map(code, token.decode("ascii")))
+    bits += "0" * (-len(bits) % 8)
+    packed = bytes(int(bits[at:at + 8], 2) for at in range(0, len(bits), 8))
+    return number + packed
 
 
 # Sections 4 and 5: bytes.

@@ -1,4 +1,4 @@
-//! In charge of revision ids: their text, their order, their sortable bytes, and making them.
+//! In charge of revision ids: their text, their order, and making them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
@@ -33,6 +33,10 @@ pub enum RevisionIdError {
     Token(String),
     #[error("these bytes are no revision id in sortable form")]
     Sortable,
+    #[error(
+        "a version of Godwit before 0.2.0 stored these bytes, in another form: dump the database with that version and restore it with this"
+    )]
+    Unreleased,
 }
 
 impl RevisionId {
@@ -53,11 +57,11 @@ impl RevisionId {
         if !(1..=GENERATION_MAX).contains(&generation) {
             return Err(RevisionIdError::Generation(shown()));
         }
-        let allowed = |byte: u8| matches!(byte, 0x21..=0x7e) && byte != b',' && byte != b'"';
-        if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !token.bytes().all(allowed) {
+        let is_allowed = token.bytes().all(RevisionId::may_hold);
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !is_allowed {
             return Err(RevisionIdError::Token(shown()));
         }
-        Ok(RevisionId { generation, token: token.into() })
+        Ok(RevisionId::of_parts(generation, token))
     }
 
     /// The id of the revision that this edit of this revision makes: the one place where ids are
@@ -103,53 +107,14 @@ impl RevisionId {
         &self.token
     }
 
-    /// Bytes that sort as revisions do: the length of the generation, the generation big-endian
-    /// without leading zeros, the token.
-    pub fn to_sortable(&self) -> Vec<u8> {
-        let number = self.generation.to_be_bytes();
-        let skipped = self.generation.leading_zeros() as usize / 8;
-        let mut out = Vec::with_capacity(9 - skipped + self.token.len());
-        out.push((8 - skipped) as u8);
-        out.extend_from_slice(&number[skipped..]);
-        out.extend_from_slice(self.token.as_bytes());
-        out
+    /// Whether a token may have this character.
+    pub(crate) fn may_hold(byte: u8) -> bool {
+        matches!(byte, 0x21..=0x7e) && byte != b',' && byte != b'"'
     }
 
-    pub fn from_sortable(bytes: &[u8]) -> Result<Self, RevisionIdError> {
-        let (length, rest) = bytes.split_first().ok_or(RevisionIdError::Sortable)?;
-        let length = usize::from(*length);
-        if !(1..=8).contains(&length) || rest.len() < length || rest[0] == 0 {
-            return Err(RevisionIdError::Sortable);
-        }
-        let (number, token) = rest.split_at(length);
-        let generation = number.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        let token = std::str::from_utf8(token).map_err(|_| RevisionIdError::Sortable)?;
-        Self::new(generation, token)
-    }
-
-    /// Appends the text of an id in sortable form; nothing and false where the bytes are none.
-    pub fn write_sortable(bytes: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some((&length, rest)) = bytes.split_first() else { return false };
-        let length = usize::from(length);
-        if !(1..=8).contains(&length) || rest.len() <= length {
-            return false;
-        }
-        let (number, token) = rest.split_at(length);
-        let mut generation = number.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
-        let mut digits = [0; 20];
-        let mut first = digits.len();
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (generation % 10) as u8;
-            generation /= 10;
-            if generation == 0 {
-                break;
-            }
-        }
-        out.extend_from_slice(&digits[first..]);
-        out.push(b'-');
-        out.extend_from_slice(token);
-        true
+    /// Of parts that are known to be in order.
+    pub(crate) fn of_parts(generation: u64, token: &str) -> RevisionId {
+        RevisionId { generation, token: token.into() }
     }
 }
 

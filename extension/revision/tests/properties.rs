@@ -5,7 +5,10 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 use revision::canonical::{self, Decoded};
-use revision::{Attributes, GENERATION_MAX, Insertion, Record, RevisionId, Tree, Value};
+use revision::{
+    Attributes, GENERATION_MAX, Insertion, REVISION_BYTES_MAX, Record, RevisionId, RevisionIdError,
+    Tree, Value,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Enough to find every fault that was planted on trial, in some seconds of a debug build.
@@ -305,7 +308,12 @@ proptest! {
     #[test]
     fn sortable_bytes_sort_as_revisions_do(ids in vec(revision_id(), 2..6)) {
         for one in &ids {
-            prop_assert_eq!(RevisionId::from_sortable(&one.to_sortable()), Ok(one.clone()));
+            let sortable = one.to_sortable();
+            prop_assert_eq!(RevisionId::from_sortable(&sortable), Ok(one.clone()));
+            prop_assert_eq!(RevisionId::is_first_sortable(&sortable), one.generation() == 1);
+            let mut text = [0; REVISION_BYTES_MAX];
+            let text = RevisionId::sortable_text(&sortable, &mut text).unwrap();
+            prop_assert_eq!(text, one.to_string().into_bytes());
             prop_assert_eq!(RevisionId::parse(&one.to_string()), Ok(one.clone()));
             for two in &ids {
                 let key = |id: &RevisionId| (id.generation(), id.token().as_bytes().to_vec());
@@ -314,6 +322,15 @@ proptest! {
                 prop_assert_eq!(one == two, one.cmp(two).is_eq());
             }
         }
+    }
+
+    /// It isn't taken for another revision.
+    #[test]
+    fn what_was_stored_before_there_was_a_release_is_refused(id in revision_id()) {
+        let number = id.generation().to_be_bytes();
+        let skipped = id.generation().leading_zeros() as usize / 8;
+        let stored = [&[8 - skipped as u8], &number[skipped..], id.token().as_bytes()].concat();
+        prop_assert_eq!(RevisionId::from_sortable(&stored), Err(RevisionIdError::Unreleased));
     }
 
     #[test]
