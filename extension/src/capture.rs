@@ -251,9 +251,11 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
 
 /// A row's record, with the tombstone that ends it where the row shows its highest revision.
 fn tombstone(rows: &Shape, shape: &Shape, cells: &Cells) -> (String, Option<pg_sys::Datum>) {
-    let id = rows.id(cells);
-    let revision = row::read_revision(revision_in(rows, cells));
-    if history::highest(shape, &id) != Some((revision.clone(), false)) {
+    let (id, stored) = (rows.id(cells), revision_in(rows, cells));
+    let revision = row::read_revision(stored);
+    let is_highest = history::is_highest(shape, &id, stored)
+        || history::highest(shape, &id) == Some((revision.clone(), false));
+    if !is_highest {
         return (id, None);
     }
     let tombstone = twin::edited(&id, Some(&revision), true, &Attributes::new());

@@ -17,6 +17,7 @@ use crate::policy;
 use crate::read;
 use crate::rights::{self, Right};
 use crate::role;
+use crate::row;
 use crate::sequence;
 use crate::settings::Settings;
 use crate::shape::Shape;
@@ -409,18 +410,12 @@ fn of_table(shape: &Shape, ask: &Ask, since: i64, until: i64, horizon: i64) -> V
                 read::record_of(shape, &mut body, datum, ask.include == Include::Revision, ask.form)
             }),
             // SAFETY: the statement says jsonb.
-            leaves: row.get::<pg_sys::Datum>(8).map(|datum| unsafe { varlena_bytes(datum) }),
+            leaves: row
+                .get::<pg_sys::Datum>(8)
+                .map(|datum| unsafe { row::plain_bytes(datum) }.to_vec()),
             has_left,
         }
     })
-}
-
-/// # Safety
-/// The datum must be of a type of variable length.
-unsafe fn varlena_bytes(datum: pg_sys::Datum) -> Vec<u8> {
-    // SAFETY: the caller vouches for the datum; it is copied.
-    unsafe { pgrx::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
-        .to_vec()
 }
 
 impl Change {

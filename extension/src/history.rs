@@ -14,6 +14,7 @@ use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
+use crate::walk::{self, Entry, Stored};
 
 /// The highest revision of a record and whether it deletes. Where the record is not in the table
 /// all its leaves are tombstones, and this is the one that a new insert continues from.
@@ -28,21 +29,58 @@ pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
 /// Whether the twin's key has no entry for a record, not even one that nobody sees yet or any more. Of most records
 /// that are inserted this is so, and it takes neither a snapshot nor the twin itself.
 pub fn is_new(shape: &Shape, id: &str) -> bool {
+    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+    // SAFETY: the scan is open.
+    let is_over = |scan| unsafe { pg_sys::index_getnext_tid(scan, forward).is_null() };
+    scan_entries(shape, &mut [of_record(id)], is_over)
+}
+
+/// Whether this is a record's highest revision by the twin's key alone: it has the revision, and nothing above, not
+/// even an entry that nobody sees. Where it isn't so, `highest` tells.
+pub fn is_highest(shape: &Shape, id: &str, revision: &[u8]) -> bool {
+    let from = Stored::of(revision);
+    let above = pg_sys::BTGreaterEqualStrategyNumber;
+    let above = walk::key(2, above, pg_sys::F_BYTEAGE, Some(from.datum()));
+    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+    scan_entries(shape, &mut [of_record(id), above], |scan| {
+        let mut is_there = false;
+        // SAFETY: the scan is open, and an entry is read before it goes on.
+        unsafe {
+            while !pg_sys::index_getnext_tid(scan, forward).is_null() {
+                if Entry::at(scan).is_none_or(|entry| entry.key().1 != revision) {
+                    return false;
+                }
+                is_there = true;
+            }
+        }
+        is_there
+    })
+}
+
+/// Hands a scan of the twin's key to `look`, which takes entries whatever rows they are of: for who is about to write.
+fn scan_entries<T>(
+    shape: &Shape,
+    keys: &mut [pg_sys::ScanKeyData],
+    look: impl FnOnce(pg_sys::IndexScanDesc) -> T,
+) -> T {
     shape.lock_twin();
-    // SAFETY: the index is closed again; its lock lasts to the end of the transaction. The key is of its first column.
-    // A scan that was begun for a bitmap has no rows to fetch, and hands out their places.
+    let count = keys.len() as i32;
+    // SAFETY: the index is closed again; its lock lasts to the end of the transaction. The keys are of its first
+    // columns. A scan that was begun for a bitmap has no rows to fetch, and hands out their places.
     unsafe {
         let index = pg_sys::index_open(shape.twin_index, WRITING);
-        let mut of_record = pg_sys::ScanKeyData::default();
-        key(&mut of_record, 1, pg_sys::F_TEXTEQ, id.into_datum());
-        let scan = pg_sys::index_beginscan_bitmap(index, &raw mut pg_sys::SnapshotAnyData, 1);
-        pg_sys::index_rescan(scan, &mut of_record, 1, std::ptr::null_mut(), 0);
-        let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        let found = pg_sys::index_getnext_tid(scan, forward);
+        let scan = pg_sys::index_beginscan_bitmap(index, &raw mut pg_sys::SnapshotAnyData, count);
+        (*scan).xs_want_itup = count > 1;
+        pg_sys::index_rescan(scan, keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
+        let out = look(scan);
         pg_sys::index_endscan(scan);
         pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
-        found.is_null()
+        out
     }
+}
+
+fn of_record(id: &str) -> pg_sys::ScanKeyData {
+    walk::key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, id.into_datum())
 }
 
 /// What is kept beside the columns of a revision.
@@ -131,11 +169,12 @@ fn scan_by<T>(
         let twin = pg_sys::table_open(shape.twin_relation, lock);
         let index = pg_sys::index_open(index, lock);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        let mut keys: [pg_sys::ScanKeyData; 2] = Default::default();
-        key(&mut keys[0], 1, pg_sys::F_TEXTEQ, id.into_datum());
+        let mut keys = [of_record(id), pg_sys::ScanKeyData::default()];
         let mut count = 1;
         if let Some(revision) = revision {
-            key(&mut keys[1], 2, pg_sys::F_BYTEAEQ, revision.to_sortable().into_datum());
+            let same = pg_sys::BTEqualStrategyNumber;
+            let revision = revision.to_sortable().into_datum();
+            keys[1] = walk::key(2, same, pg_sys::F_BYTEAEQ, revision);
             count = 2;
         }
         let scan =
@@ -148,26 +187,6 @@ fn scan_by<T>(
         pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
         out
-    }
-}
-
-/// `_id` and `_rev` are a twin's first and second column, and its index's.
-unsafe fn key(
-    entry: &mut pg_sys::ScanKeyData,
-    number: i16,
-    equal: u32,
-    value: Option<pg_sys::Datum>,
-) {
-    let value = value.unwrap_or(pg_sys::Datum::from(0));
-    // SAFETY: ScanKeyInit fills the entry; its collation is "C", as the column's.
-    unsafe {
-        pg_sys::ScanKeyInit(
-            entry,
-            number,
-            pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::Oid::from_u32(equal),
-            value,
-        );
     }
 }
 

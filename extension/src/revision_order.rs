@@ -7,6 +7,8 @@
 use pgrx::pg_sys;
 use std::cmp::Ordering;
 
+use crate::row;
+
 /// Makes a comparison of two revisions a function that SQL can name.
 macro_rules! order {
     ($symbol:ident, $info:ident, $answer:expr) => {
@@ -40,14 +42,9 @@ order!(godwit_revision_cmp, pg_finfo_godwit_revision_cmp, |order| order as i32);
 /// # Safety
 /// The call must have such an argument, not null.
 unsafe fn stored<'a>(call: pg_sys::FunctionCallInfo, number: usize) -> &'a [u8] {
-    // SAFETY: the caller vouches for the argument; what is compressed or kept elsewhere is fetched
-    // into memory that lives as long as the call.
+    // SAFETY: the caller vouches for the argument; what is fetched lives as long as the call.
     unsafe {
         let argument = (*call).args.as_slice((*call).nargs as usize)[number];
-        let mut pointer: *mut pg_sys::varlena = argument.value.cast_mut_ptr();
-        if pgrx::varatt_is_4b_c(pointer) || pgrx::varatt_is_1b_e(pointer) {
-            pointer = pg_sys::pg_detoast_datum(pointer);
-        }
-        pgrx::varlena_to_byte_slice(pointer)
+        row::plain_bytes(argument.value)
     }
 }

@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, RevisionIdError, Value, ValueHash};
+use std::borrow::Borrow;
 use std::ffi::CStr;
 
 use crate::codec::Codec;
@@ -157,10 +158,7 @@ impl Cells {
     /// The stored form of the revision in a column.
     pub fn sortable_at(&self, number: i16) -> Option<&[u8]> {
         // SAFETY: only asked for `_rev`, whose stored form is a varlena, too short to be kept elsewhere.
-        self.datum_at(number).map(|datum| unsafe {
-            let bytes = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-            pgrx::varlena::varlena_to_byte_slice(bytes)
-        })
+        self.datum_at(number).map(|datum| unsafe { plain_bytes(datum) })
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -181,6 +179,21 @@ pub unsafe fn position(desc: pg_sys::TupleDesc, name: &str) -> Option<usize> {
             !attribute.attisdropped
                 && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
         })
+    }
+}
+
+/// The bytes of a varlena, fetched and unpacked where that is needed.
+///
+/// # Safety
+/// The datum must be a varlena, and stay; what had to be fetched lives in the memory context at hand.
+pub unsafe fn plain_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    let mut bytes: *mut pg_sys::varlena = datum.cast_mut_ptr();
+    // SAFETY: the caller vouches for the datum.
+    unsafe {
+        if pgrx::varatt_is_4b_c(bytes) || pgrx::varatt_is_1b_e(bytes) {
+            bytes = pg_sys::pg_detoast_datum(bytes);
+        }
+        pgrx::varlena_to_byte_slice(bytes)
     }
 }
 
@@ -269,20 +282,23 @@ pub fn whole_row(
 }
 
 /// The record id of a row: its key's text, or the JSON array of texts.
-pub fn id_of<'a>(parts: impl Iterator<Item = &'a Value>) -> String {
-    let mut texts: Vec<String> =
-        parts.map(|part| part.wire_text().unwrap_or_else(|| part.to_wire().to_string())).collect();
-    match texts.len() {
-        1 => texts.remove(0),
-        _ => serde_json::Value::from(texts).to_string(),
+pub fn id_of(parts: impl Iterator<Item = impl Borrow<Value>>) -> String {
+    let text = |part: &Value| part.wire_text().unwrap_or_else(|| part.to_wire().to_string());
+    let mut parts = parts.peekable();
+    match (parts.next(), parts.peek()) {
+        (Some(only), None) => text(only.borrow()),
+        (first, _) => {
+            let texts: Vec<String> =
+                first.into_iter().chain(parts).map(|part| text(part.borrow())).collect();
+            serde_json::Value::from(texts).to_string()
+        }
     }
 }
 
 impl Shape {
     /// The record id of a row of the table.
     pub fn id(&self, cells: &Cells) -> String {
-        let values: Vec<Value> = self.key_columns().map(|column| cells.value(column)).collect();
-        id_of(values.iter())
+        id_of(self.key_columns().map(|column| cells.value(column)))
     }
 
     /// Whether two rows of the table are of one record; mostly their keys' bytes say so.

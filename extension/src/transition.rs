@@ -1,14 +1,32 @@
 //! In charge of reading a statement trigger's transition tables without SQL.
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use crate::row::Cells;
+
+unsafe extern "C-unwind" {
+    // As pgrx has them, but for a guard around each: here several stand behind one.
+    fn tuplestore_alloc_read_pointer(table: *mut pg_sys::Tuplestorestate, flags: i32) -> i32;
+    fn tuplestore_select_read_pointer(table: *mut pg_sys::Tuplestorestate, pointer: i32);
+    fn tuplestore_rescan(table: *mut pg_sys::Tuplestorestate);
+    fn tuplestore_tuple_count(table: *mut pg_sys::Tuplestorestate) -> i64;
+    fn tuplestore_gettupleslot(
+        table: *mut pg_sys::Tuplestorestate,
+        forward: bool,
+        copy: bool,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool;
+    fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, count: i32);
+}
 
 /// The rows of one transition table, in the order in which the statement wrote them.
 pub struct Rows {
     table: *mut pg_sys::Tuplestorestate,
     /// Where this reader is; other readers of the table have places of their own.
     pointer: i32,
+    count: i64,
+    left: i64,
     slot: *mut pg_sys::TupleTableSlot,
     row: Cells,
 }
@@ -31,38 +49,56 @@ impl Rows {
     unsafe fn of(table: *mut pg_sys::Tuplestorestate, desc: pg_sys::TupleDesc) -> Rows {
         // SAFETY: the caller vouches for the table, which lives as long as its trigger runs.
         unsafe {
-            let pointer =
-                pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
-            pg_sys::tuplestore_select_read_pointer(table, pointer);
-            pg_sys::tuplestore_rescan(table);
+            let (pointer, count) = pg_guard_ffi_boundary(|| {
+                let flags = pg_sys::EXEC_FLAG_REWIND as i32;
+                let pointer = tuplestore_alloc_read_pointer(table, flags);
+                tuplestore_select_read_pointer(table, pointer);
+                tuplestore_rescan(table);
+                (pointer, tuplestore_tuple_count(table))
+            });
             let slot = pg_sys::MakeSingleTupleTableSlot(desc, &pg_sys::TTSOpsMinimalTuple);
-            Rows { table, pointer, slot, row: Cells::for_rows(desc) }
+            Rows { table, pointer, count, left: count, slot, row: Cells::for_rows(desc) }
         }
     }
 
     pub fn count(&self) -> i64 {
-        // SAFETY: as above.
-        unsafe { pg_sys::tuplestore_tuple_count(self.table) }
+        self.count
     }
 
     /// The next row; it is there until the one after it is asked for.
     pub fn next(&mut self) -> Option<&Cells> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let (table, pointer, slot) = (self.table, self.pointer, self.slot);
         // SAFETY: as above; the slot holds a row where the table had one.
         unsafe {
-            pg_sys::tuplestore_select_read_pointer(self.table, self.pointer);
-            if !pg_sys::tuplestore_gettupleslot(self.table, true, false, self.slot) {
+            let is_there = pg_guard_ffi_boundary(|| {
+                tuplestore_select_read_pointer(table, pointer);
+                let is_there = tuplestore_gettupleslot(table, true, false, slot);
+                if is_there {
+                    slot_getsomeattrs_int(slot, (*(*slot).tts_tupleDescriptor).natts);
+                }
+                is_there
+            });
+            if !is_there {
                 return None;
             }
-            self.row.take_slot(self.slot);
+            self.row.take_slot(slot);
         }
         Some(&self.row)
     }
 
     pub fn rewind(&mut self) {
+        let (table, pointer) = (self.table, self.pointer);
+        self.left = self.count;
         // SAFETY: as above.
         unsafe {
-            pg_sys::tuplestore_select_read_pointer(self.table, self.pointer);
-            pg_sys::tuplestore_rescan(self.table);
+            pg_guard_ffi_boundary(|| {
+                tuplestore_select_read_pointer(table, pointer);
+                tuplestore_rescan(table);
+            });
         }
     }
 

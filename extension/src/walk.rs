@@ -203,23 +203,8 @@ impl<'a> Walk<'a> {
         if !self.has_entry() {
             return None;
         }
-        let (mut values, mut nulls) = ([pg_sys::Datum::from(0); 2], [false; 2]);
-        // SAFETY: `seek_entries` has asked for entries; there is room for two columns.
-        unsafe {
-            let scan = (*self.scan).iscan;
-            // An owner may have made another key, with columns included.
-            if (*(*scan).xs_itupdesc).natts != 2 {
-                return None;
-            }
-            let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
-            pg_sys::index_deform_tuple((*scan).xs_itup, (*scan).xs_itupdesc, values, nulls);
-        }
-        let [id, revision] = values.map(|value| value.cast_mut_ptr::<pg_sys::varlena>());
-        // SAFETY: both are varlenas of the entry.
-        unsafe {
-            let is_plain = |bytes| !pgrx::varlena::varatt_is_4b_c(bytes);
-            (is_plain(id) && is_plain(revision)).then_some(Entry { id, revision })
-        }
+        // SAFETY: `seek_entries` has asked for entries, and the scan is at one.
+        unsafe { Entry::at((*self.scan).iscan) }
     }
 
     pub fn is_over(&self) -> bool {
@@ -286,6 +271,29 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The entry that a scan of the key is at; none where it can't be read where it stands.
+    ///
+    /// # Safety
+    /// The scan must have been begun with the wish for entries, and be at one. It is there until the scan goes on.
+    pub unsafe fn at(scan: pg_sys::IndexScanDesc) -> Option<Entry> {
+        let (mut values, mut nulls) = ([pg_sys::Datum::from(0); 2], [false; 2]);
+        // SAFETY: the caller vouches for the scan; there is room for two columns.
+        unsafe {
+            // An owner may have made another key, with columns included.
+            if (*(*scan).xs_itupdesc).natts != 2 {
+                return None;
+            }
+            let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::index_deform_tuple((*scan).xs_itup, (*scan).xs_itupdesc, values, nulls);
+        }
+        let [id, revision] = values.map(|value| value.cast_mut_ptr::<pg_sys::varlena>());
+        // SAFETY: both are varlenas of the entry.
+        unsafe {
+            let is_plain = |bytes| !pgrx::varlena::varatt_is_4b_c(bytes);
+            (is_plain(id) && is_plain(revision)).then_some(Entry { id, revision })
+        }
+    }
+
     /// The record's id, and the revision in its stored form.
     ///
     /// # Safety
@@ -336,7 +344,7 @@ impl Stored {
 }
 
 /// A comparison with a column; `_id` and `_rev` are a twin's first and second column, and its index's.
-fn key(
+pub fn key(
     number: i16,
     strategy: u32,
     function: u32,

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-use crate::id::RevisionId;
+use crate::id::{REVISION_BYTES_MAX, RevisionId};
 use crate::value::{Attributes, DEPTH_MAX, Value};
 
 /// The version of the form; another form would begin with another byte.
@@ -172,7 +172,7 @@ fn head(
         None => sink.put(&[0]),
         Some(previous) => {
             sink.put(&[1]);
-            text(sink, &previous.to_string());
+            text(sink, previous.text_in(&mut [0; REVISION_BYTES_MAX]));
         }
     }
     sink.put(&[u8::from(deleted)]);

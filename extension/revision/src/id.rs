@@ -11,6 +11,9 @@ use crate::value::Attributes;
 pub const GENERATION_MAX: u64 = (1 << 53) - 1;
 /// What DESIGN.md section 3 takes from other systems.
 pub const TOKEN_BYTES_MAX: usize = 128;
+/// Where the token begins in an id's text, if there is room for the longest generation before it.
+pub(crate) const TOKEN_AT: usize = GENERATION_MAX.ilog10() as usize + 2;
+pub const REVISION_BYTES_MAX: usize = TOKEN_AT + TOKEN_BYTES_MAX;
 /// Of a digest, what a token of ours is the hex of.
 const DIGEST_BYTES: usize = 16;
 
@@ -107,6 +110,14 @@ impl RevisionId {
         &self.token
     }
 
+    /// The id's text.
+    pub(crate) fn text_in<'a>(&self, text: &'a mut [u8; REVISION_BYTES_MAX]) -> &'a str {
+        let end = TOKEN_AT + self.token.len();
+        text[TOKEN_AT..end].copy_from_slice(self.token.as_bytes());
+        let first = write_generation(self.generation, text);
+        std::str::from_utf8(&text[first..end]).expect("digits, a dash and a token are ASCII")
+    }
+
     /// Whether a token may have this character.
     pub(crate) fn may_hold(byte: u8) -> bool {
         matches!(byte, 0x21..=0x7e) && byte != b',' && byte != b'"'
@@ -115,6 +126,20 @@ impl RevisionId {
     /// Of parts that are known to be in order.
     pub(crate) fn of_parts(generation: u64, token: &str) -> RevisionId {
         RevisionId { generation, token: token.into() }
+    }
+}
+
+/// Writes a generation and the dash in front of the token; where it begins.
+pub(crate) fn write_generation(mut generation: u64, text: &mut [u8; REVISION_BYTES_MAX]) -> usize {
+    let mut first = TOKEN_AT - 1;
+    text[first] = b'-';
+    loop {
+        first -= 1;
+        text[first] = b'0' + (generation % 10) as u8;
+        generation /= 10;
+        if generation == 0 {
+            return first;
+        }
     }
 }
 
@@ -133,7 +158,7 @@ impl PartialOrd for RevisionId {
 
 impl fmt::Display for RevisionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}-{}", self.generation, self.token)
+        formatter.write_str(self.text_in(&mut [0; REVISION_BYTES_MAX]))
     }
 }
 

@@ -22,12 +22,11 @@ mod wire;
 
 pub use canonical::{Encoder, ValueHash};
 pub use clash::clashes;
-pub use id::{GENERATION_MAX, RevisionId, RevisionIdError, TOKEN_BYTES_MAX};
+pub use id::{GENERATION_MAX, REVISION_BYTES_MAX, RevisionId, RevisionIdError, TOKEN_BYTES_MAX};
 pub use json::{from_json, from_json_text, to_json};
 pub use policy::{Conflicts, Policy, Rule};
 pub use read::attributes;
 pub use record::{ID_BYTES_MAX, Record, RecordError};
-pub use sortable::REVISION_BYTES_MAX;
 pub use tree::{Insertion, Tree};
 pub use value::{Attributes, DEPTH_MAX, Value, ValueError, float_text};
 pub use wire::{parse as parse_wire, write_text};

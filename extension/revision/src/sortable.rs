@@ -6,7 +6,10 @@
 //! characters, so codes one after the other compare as what they stand for. The last byte is filled up with zeros. No
 //! code is of zeros alone, so those are no character, and what ends sorts before what goes on.
 
-use crate::id::{GENERATION_MAX, RevisionId, RevisionIdError, TOKEN_BYTES_MAX};
+use crate::id::{
+    self, GENERATION_MAX, REVISION_BYTES_MAX, RevisionId, RevisionIdError, TOKEN_AT,
+    TOKEN_BYTES_MAX,
+};
 
 /// The first byte is a generation and this much more, up to the greatest that it can be. Versions that were never
 /// released have less there, and tokens as text.
@@ -16,9 +19,6 @@ const FIRST: u8 = GENERATION_BASE + 1;
 /// For a longer generation, the first byte is how many bytes it takes and this much more.
 const LENGTH_BASE: u8 = GENERATION_BASE + SHORT_MAX;
 const GENERATION_BYTES_MAX: u8 = 7;
-const GENERATION_DIGITS_MAX: usize = 16;
-/// Of an id's text.
-pub const REVISION_BYTES_MAX: usize = GENERATION_DIGITS_MAX + 1 + TOKEN_BYTES_MAX;
 /// The codes that have one character; the other three begin those of several.
 const BEFORE_DIGITS: u64 = 0b00000;
 const BETWEEN: u64 = 0b10011;
@@ -111,17 +111,10 @@ impl RevisionId {
         bytes: &[u8],
         text: &'a mut [u8; REVISION_BYTES_MAX],
     ) -> Result<&'a [u8], RevisionIdError> {
-        let (mut generation, codes) = generation(bytes)?;
-        let mut first = GENERATION_DIGITS_MAX;
-        text[first] = b'-';
-        while generation > 0 {
-            first -= 1;
-            text[first] = b'0' + (generation % 10) as u8;
-            generation /= 10;
-        }
-        let length = decoded(codes, &mut text[GENERATION_DIGITS_MAX + 1..])
-            .ok_or(RevisionIdError::Sortable)?;
-        Ok(&text[first..=GENERATION_DIGITS_MAX + length])
+        let (generation, codes) = generation(bytes)?;
+        let first = id::write_generation(generation, text);
+        let length = decoded(codes, &mut text[TOKEN_AT..]).ok_or(RevisionIdError::Sortable)?;
+        Ok(&text[first..TOKEN_AT + length])
     }
 }
 
