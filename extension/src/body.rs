@@ -250,7 +250,7 @@ impl<'a> Body<'a> {
 
     fn stored(&self, place: usize) -> Option<&[u8]> {
         // SAFETY: a revision is stored as a varlena.
-        self.cells.at(place).and_then(|datum| unsafe { <&[u8]>::from_datum(datum, false) })
+        self.cells.at(place).map(|datum| unsafe { row::plain_bytes(datum) })
     }
 
     fn is_none(&self, name: &str) -> ! {

@@ -21,8 +21,7 @@ use crate::twin;
 #[pg_extern(sql = false)]
 fn _record_id(key: AnyElement) -> String {
     let _settings = Settings::fixed();
-    let values: Vec<Value> = members(&key).into_iter().map(|(_, value)| value).collect();
-    row::id_of(values.iter())
+    row::id_of(members(&key).into_iter().map(|(_, value)| value))
 }
 
 /// The revision that deletes a record after `previous`.

@@ -14,7 +14,7 @@ use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
-use crate::walk::{self, Entry, Stored};
+use crate::walk::{self, Entry, Stored, of_record};
 
 /// The highest revision of a record and whether it deletes. Where the record is not in the table
 /// all its leaves are tombstones, and this is the one that a new insert continues from.
@@ -32,17 +32,17 @@ pub fn is_new(shape: &Shape, id: &str) -> bool {
     let forward = pg_sys::ScanDirection::ForwardScanDirection;
     // SAFETY: the scan is open.
     let is_over = |scan| unsafe { pg_sys::index_getnext_tid(scan, forward).is_null() };
-    scan_entries(shape, &mut [of_record(id)], is_over)
+    scan_entries(shape, &mut [of_record(id)], false, is_over)
 }
 
 /// Whether this is a record's highest revision by the twin's key alone: it has the revision, and nothing above, not
 /// even an entry that nobody sees. Where it isn't so, `highest` tells.
 pub fn is_highest(shape: &Shape, id: &str, revision: &[u8]) -> bool {
-    let from = Stored::of(revision);
-    let above = pg_sys::BTGreaterEqualStrategyNumber;
-    let above = walk::key(2, above, pg_sys::F_BYTEAGE, Some(from.datum()));
+    let stored = Stored::of(revision);
+    let not_below = pg_sys::BTGreaterEqualStrategyNumber;
+    let from = walk::key(2, not_below, pg_sys::F_BYTEAGE, Some(stored.datum()));
     let forward = pg_sys::ScanDirection::ForwardScanDirection;
-    scan_entries(shape, &mut [of_record(id), above], |scan| {
+    scan_entries(shape, &mut [of_record(id), from], true, |scan| {
         let mut is_there = false;
         // SAFETY: the scan is open, and an entry is read before it goes on.
         unsafe {
@@ -58,9 +58,11 @@ pub fn is_highest(shape: &Shape, id: &str, revision: &[u8]) -> bool {
 }
 
 /// Hands a scan of the twin's key to `look`, which takes entries whatever rows they are of: for who is about to write.
+/// What an entry says is read only where it is wanted.
 fn scan_entries<T>(
     shape: &Shape,
     keys: &mut [pg_sys::ScanKeyData],
+    wants_entries: bool,
     look: impl FnOnce(pg_sys::IndexScanDesc) -> T,
 ) -> T {
     shape.lock_twin();
@@ -70,17 +72,13 @@ fn scan_entries<T>(
     unsafe {
         let index = pg_sys::index_open(shape.twin_index, WRITING);
         let scan = pg_sys::index_beginscan_bitmap(index, &raw mut pg_sys::SnapshotAnyData, count);
-        (*scan).xs_want_itup = count > 1;
+        (*scan).xs_want_itup = wants_entries;
         pg_sys::index_rescan(scan, keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
         let out = look(scan);
         pg_sys::index_endscan(scan);
         pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
         out
     }
-}
-
-fn of_record(id: &str) -> pg_sys::ScanKeyData {
-    walk::key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, id.into_datum())
 }
 
 /// What is kept beside the columns of a revision.

@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
     /// A record's rows by `seek`, the highest revision first.
     pub fn of_records(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
         let backward = pg_sys::ScanDirection::BackwardScanDirection;
-        let keys = [of_record(), pg_sys::ScanKeyData::default()];
+        let keys = [of_record(""), pg_sys::ScanKeyData::default()];
         Walk::begin(shape, sight, shape.twin_index, keys, 1, backward)
     }
 
@@ -99,14 +99,14 @@ impl<'a> Walk<'a> {
     pub fn of_higher(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
         let above = key(2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_BYTEAGT, no_revision());
         let backward = pg_sys::ScanDirection::BackwardScanDirection;
-        Walk::begin(shape, sight, shape.twin_index, [of_record(), above], 2, backward)
+        Walk::begin(shape, sight, shape.twin_index, [of_record(""), above], 2, backward)
     }
 
     /// One revision's row, by `find`.
     pub fn of_revisions(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
         let same = key(2, pg_sys::BTEqualStrategyNumber, pg_sys::F_BYTEAEQ, no_revision());
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        Walk::begin(shape, sight, shape.twin_index, [of_record(), same], 2, forward)
+        Walk::begin(shape, sight, shape.twin_index, [of_record(""), same], 2, forward)
     }
 
     /// A record's entry and those after it, by `seek_entries`.
@@ -364,8 +364,8 @@ pub fn key(
     entry
 }
 
-fn of_record() -> pg_sys::ScanKeyData {
-    key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, "".into_datum())
+pub fn of_record(id: &str) -> pg_sys::ScanKeyData {
+    key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, id.into_datum())
 }
 
 fn no_revision() -> Option<pg_sys::Datum> {

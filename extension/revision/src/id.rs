@@ -119,7 +119,7 @@ impl RevisionId {
     }
 
     /// Whether a token may have this character.
-    pub(crate) fn may_hold(byte: u8) -> bool {
+    pub(crate) const fn may_hold(byte: u8) -> bool {
         matches!(byte, 0x21..=0x7e) && byte != b',' && byte != b'"'
     }
 

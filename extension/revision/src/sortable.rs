@@ -28,12 +28,14 @@ const AFTER_BEFORE_DIGITS: (u32, u8) = (4, b' ');
 const AFTER_BETWEEN: (u32, u8) = (6, b':');
 const AFTER_AFTER_DIGITS: (u32, u8) = (5, b'g');
 
-/// Each character's code and how many bits it has.
+/// Each character's code and how many bits it has; none where a token may not hold it.
 const CODES: [(u16, u8); 128] = {
     let mut codes = [(0, 0); 128];
-    let mut at = 0x21;
-    while at < 0x7f {
-        codes[at] = code(at as u8);
+    let mut at = 0;
+    while at < codes.len() {
+        if RevisionId::may_hold(at as u8) {
+            codes[at] = code(at as u8);
+        }
         at += 1;
     }
     codes
@@ -177,6 +179,6 @@ fn other(first: u64, window: u64) -> Option<(u8, u32)> {
     };
     let rest = window << 5 >> (u64::BITS - bits);
     let character = zero.checked_add(u8::try_from(rest).ok()?)?;
-    let is_other = CODES.get(usize::from(character))?.1 as u32 == 5 + bits;
-    (is_other && RevisionId::may_hold(character)).then_some((character, 5 + bits))
+    let is_other = u32::from(CODES.get(usize::from(character))?.1) == 5 + bits;
+    is_other.then_some((character, 5 + bits))
 }
