@@ -18,6 +18,7 @@ use crate::keyed;
 use crate::merging;
 use crate::role;
 use crate::row::{self, Cells};
+use crate::settings::Settings;
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
 use crate::trigger;
@@ -274,9 +275,27 @@ fn show<'a>(
     expected::while_writing(shape.relation, winners, write) == count
 }
 
-/// The table's rows as the twin has these revisions, as one array of the table's row type: the caller
-/// may have no right to read the twin itself.
+/// The table's rows as the twin has these revisions, as one array of the table's row type. The twin is read by its
+/// owner, and the rows are made by the caller: domains and defaults run code.
 fn rows_of(shape: &Shape, winners: &BTreeMap<String, RevisionId>) -> Arg {
+    let sql = format!(
+        "select pg_catalog.array_agg(h)
+           from unnest($1, $2) k(id, revision)
+           join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision",
+        twin = shape.twin,
+    );
+    let revisions: Vec<String> = winners.values().map(RevisionId::to_string).collect();
+    let args = [
+        spi::texts(winners.keys().map(String::as_str)),
+        spi::texts(revisions.iter().map(String::as_str)),
+    ];
+    let first = |sql: &str, args: &[Arg]| {
+        let found = spi::rows(sql, args, |row| row.carry_out(1));
+        found.into_iter().next().unwrap_or_else(|| {
+            Error::Internal(format!("the winners of {} have no rows", shape.table)).report()
+        })
+    };
+    let bodies = first(&sql, &args);
     let members: Vec<String> = shape
         .in_order()
         .map(|column| match column {
@@ -287,21 +306,13 @@ fn rows_of(shape: &Shape, winners: &BTreeMap<String, RevisionId>) -> Arg {
         })
         .collect();
     let sql = format!(
-        "select pg_catalog.array_agg(row({members})::{table})
-           from unnest($1, $2) k(id, revision)
-           join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision",
+        "select pg_catalog.array_agg(row({members})::{table}) from pg_catalog.unnest($1) h",
         members = members.join(", "),
         table = shape.table,
-        twin = shape.twin,
     );
-    let revisions: Vec<String> = winners.values().map(RevisionId::to_string).collect();
-    let args = [
-        spi::texts(winners.keys().map(String::as_str)),
-        spi::texts(revisions.iter().map(String::as_str)),
-    ];
-    let found = spi::rows(&sql, &args, |row| row.carry_out(1));
-    found.into_iter().next().unwrap_or_else(|| {
-        Error::Internal(format!("the winners of {} have no rows", shape.table)).report()
+    role::as_caller(|| {
+        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        first(&sql, &[bodies])
     })
 }
 
@@ -365,8 +376,8 @@ pub fn same_key(shape: &Shape) -> String {
     let mut parts: Vec<String> = shape
         .key_columns()
         .enumerate()
-        .map(|(place, Column { quoted, equals, type_name, .. })| {
-            format!("t.{quoted} {equals} k.p{}::{type_name}", place + 1)
+        .map(|(place, Column { quoted, equals, codec, .. })| {
+            format!("t.{quoted} {equals} {}", codec.of_text(&format!("k.p{}", place + 1)))
         })
         .collect();
     let by_text = |column: &Column| column.codec.is_equal_by_text() && !column.is_loose;
