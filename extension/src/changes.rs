@@ -14,6 +14,7 @@ use crate::filter::{self, Filter};
 use crate::form::Form;
 use crate::left;
 use crate::policy;
+use crate::reach;
 use crate::read;
 use crate::rights::{self, Right};
 use crate::role;
@@ -22,7 +23,7 @@ use crate::sequence;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi::{self, Arg};
-use crate::stream;
+use crate::stream::{self, Table};
 use crate::twin;
 
 /// Most changes that one call returns; a body may be large, and the answer is made in memory.
@@ -204,21 +205,27 @@ fn page(
 ) -> i64 {
     let by_index = stream::is_for(shapes, ask);
     let is_hidden = shapes.iter().any(|shape| policy::applies(shape));
+    let looks_for_records = by_index && is_hidden && ask.ids.is_none();
+    let with_reach = |shape: &Rc<Shape>| {
+        let reach = looks_for_records.then(|| reach::of(shape, horizon - since)).flatten();
+        (shape.clone(), reach)
+    };
+    let tables: Vec<Table> = shapes.iter().map(with_reach).collect();
     if by_index
         && !is_hidden
-        && let Some((count, last)) = stream::page(shapes, ask, since, horizon, &mut each)
+        && let Some((count, last)) = stream::page(&tables, ask, since, horizon, &mut each)
     {
         return if count == ask.max { last } else { horizon };
     }
     let mut changes = Vec::new();
     let found = match by_index && is_hidden {
-        true => stream::page(shapes, ask, since, horizon, |shown| changes.push(Change::of(shown))),
+        true => stream::page(&tables, ask, since, horizon, |shown| changes.push(Change::of(shown))),
         false => None,
     };
     if found.is_none() {
         changes = by_sql(shapes, ask, since, horizon);
     }
-    let (changes, next) = with_left(changes, shapes, ask, since, horizon);
+    let (changes, next) = with_left(changes, &tables, ask, since, horizon);
     for change in &changes {
         each(&change.shown());
     }
@@ -236,7 +243,7 @@ fn by_sql(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> Vec<Chan
 /// A page's changes with what has left the reader's view meanwhile, and where to ask from next.
 fn with_left(
     mut changes: Vec<Change>,
-    shapes: &[Rc<Shape>],
+    tables: &[Table],
     ask: &Ask,
     since: i64,
     horizon: i64,
@@ -247,8 +254,8 @@ fn with_left(
         _ => horizon,
     };
     let shown = changes.len();
-    for shape in shapes {
-        let found = left::between(shape, since, until, ask.ids.as_deref());
+    for (shape, reach) in tables {
+        let found = left::between(shape, since, until, ask.ids.as_deref(), reach.as_ref());
         changes.extend(found.into_iter().map(|left| Change::left(shape, left)));
     }
     if changes.len() == shown {

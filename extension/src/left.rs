@@ -3,75 +3,139 @@
 //! it did meanwhile is kept when it arrives.
 
 use pgrx::pg_sys;
+use std::collections::HashSet;
 
 use crate::graft::Arrival;
 use crate::policy;
 use crate::role;
 use crate::shape::Shape;
-use crate::spi;
+use crate::spi::{self, Row};
+use crate::stream::CHANGES_A_RECORD;
+use crate::twin;
 
 /// Changes that are looked through at a time: their bodies are held in memory.
-const CHANGES_AT_ONCE: i64 = 1000;
+const CHANGES_AT_ONCE: usize = 1000;
 
 pub struct Left {
     pub sequence: i64,
     pub id: String,
 }
 
-/// The records that left between two sequences, each at its latest such change.
-pub fn between(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) -> Vec<Left> {
+/// A change, and what it was made from, as it is stored.
+struct Edit {
+    sequence: i64,
+    id: String,
+    parent: Vec<u8>,
+}
+
+/// The records that left between two sequences, each at its latest such change. Where it is known which records the
+/// caller reaches, no other can have left.
+pub fn between(
+    shape: &Shape,
+    since: i64,
+    until: i64,
+    ids: Option<&[String]>,
+    reach: Option<&HashSet<String>>,
+) -> Vec<Left> {
     // Who begins has nothing that could leave.
     if since == 0 || !policy::applies(shape) {
         return Vec::new();
     }
-    let only = if ids.is_some() { "and c._id = any ($4)" } else { "" };
-    let sql = format!(
-        "select c._seq, c._id, p.body from (
-            select c._seq, c._id, c._prev from {twin} c
-             where c._seq > $1 and c._seq <= $2 and not c._stub and c._prev is not null {only}
-             order by c._seq limit $3) c
-           left join lateral (
-            select _godwit_row as body from {twin} _godwit_row
-             where _godwit_row._id = c._id and _godwit_row._rev = c._prev
-               and not _godwit_row._stub and not _godwit_row._deleted) p on true
-          order by c._seq",
-        twin = shape.twin,
-    );
     let mut left: Vec<Left> = Vec::new();
+    let mut look = |edits: &[Edit]| {
+        for found in left_by(shape, edits) {
+            left.retain(|earlier| earlier.id != found.id);
+            left.push(found);
+        }
+    };
+    if let Some(reach) = reach
+        && (until - since) / CHANGES_A_RECORD > reach.len() as i64
+    {
+        edits_of(shape, since, until, reach).chunks(CHANGES_AT_ONCE).for_each(look);
+        return left;
+    }
     let mut at = since;
     loop {
         pgrx::check_for_interrupts!();
-        let mut args = vec![spi::int8(at), spi::int8(until), spi::int8(CHANGES_AT_ONCE)];
-        args.extend(ids.map(|ids| spi::texts(ids.iter().map(String::as_str))));
-        let changes = role::as_owner(shape.owner, || {
-            spi::rows(&sql, &args, |row| {
-                let body = row.get::<pg_sys::Datum>(3).is_some().then(|| row.carry_out(3));
-                (row.need::<i64>(1), row.need::<String>(2), body)
-            })
-        });
-        let Some((last, _, _)) = changes.last() else { return left };
-        at = *last;
-        let is_full = changes.len() as i64 == CHANGES_AT_ONCE;
-        let bodies: Vec<pg_sys::Datum> =
-            changes.iter().filter_map(|(_, _, body)| body.as_ref()?.1).collect();
-        let mut shown = policy::shown_of(shape, &bodies).into_iter();
-        let were_visible: Vec<(i64, String)> = changes
-            .into_iter()
-            .filter(|(_, _, body)| body.is_some() && shown.next() == Some(true))
-            .map(|(sequence, id, _)| (sequence, id))
-            .collect();
-        let ids: Vec<String> = were_visible.iter().map(|(_, id)| id.clone()).collect();
-        let seen = policy::seen_of(shape, &ids);
-        for (sequence, id) in were_visible {
-            if !seen.contains(&id) {
-                left.retain(|earlier| earlier.id != id);
-                left.push(Left { sequence, id });
-            }
-        }
+        let mut edits = edits_after(shape, at, until, ids);
+        let Some(last) = edits.last() else { return left };
+        at = last.sequence;
+        let is_full = edits.len() == CHANGES_AT_ONCE;
+        edits.retain(|edit| reach.is_none_or(|reach| reach.contains(&edit.id)));
+        look(&edits);
         if !is_full {
             return left;
         }
     }
+}
+
+/// The edits above a sequence, in order, as many as are looked through at a time.
+fn edits_after(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) -> Vec<Edit> {
+    let sql = format!(
+        "select c._seq, c._id, c._prev from {twin} c
+          where c._seq > $1 and c._seq <= $2 and not c._stub and c._prev is not null {only}
+          order by c._seq limit {CHANGES_AT_ONCE}",
+        twin = shape.twin,
+        only = if ids.is_some() { "and c._id = any ($3)" } else { "" },
+    );
+    let mut args = vec![spi::int8(since), spi::int8(until)];
+    args.extend(ids.map(|ids| spi::texts(ids.iter().map(String::as_str))));
+    role::as_owner(shape.owner, || spi::rows(&sql, &args, edit))
+}
+
+/// All edits of some records, in order. Each is looked up by the twin's key.
+fn edits_of(shape: &Shape, since: i64, until: i64, ids: &HashSet<String>) -> Vec<Edit> {
+    let sql = format!(
+        "select c._seq, c._id, c._prev from pg_catalog.unnest($3) k(id)
+          cross join lateral (
+            select c._seq, c._id, c._prev from {twin} c
+             where c._id = k.id and not c._stub and c._prev is not null offset 0) c
+          where c._seq > $1 and c._seq <= $2 order by c._seq",
+        twin = shape.twin,
+    );
+    let ids = spi::texts(ids.iter().map(String::as_str));
+    let args = [spi::int8(since), spi::int8(until), ids];
+    role::as_owner(shape.owner, || spi::rows(&sql, &args, edit))
+}
+
+fn edit(row: &Row) -> Edit {
+    Edit { sequence: row.need(1), id: row.need(2), parent: row.need(3) }
+}
+
+/// The records that have left by any of these edits: the caller could see what they were made from, and can't see
+/// the record now.
+fn left_by(shape: &Shape, edits: &[Edit]) -> Vec<Left> {
+    let sql = format!(
+        "select k.place, _godwit_row as body
+           from unnest($1, $2) with ordinality k(id, parent, place)
+           join {twin} _godwit_row on _godwit_row._id = k.id and _godwit_row._rev = k.parent
+            and not _godwit_row._stub and not _godwit_row._deleted
+          order by k.place",
+        twin = shape.twin,
+    );
+    let parents = edits.iter().map(|edit| edit.parent.as_slice());
+    let args = [
+        spi::texts(edits.iter().map(|edit| edit.id.as_str())),
+        twin::revisions_arg(shape, parents),
+    ];
+    let (places, bodies): (Vec<i64>, Vec<Option<pg_sys::Datum>>) =
+        role::as_owner(shape.owner, || {
+            spi::rows(&sql, &args, |row| (row.need::<i64>(1), row.carry_out(2).1))
+        })
+        .into_iter()
+        .unzip();
+    let bodies: Vec<pg_sys::Datum> = bodies.into_iter().flatten().collect();
+    let were_visible: Vec<&Edit> = places
+        .into_iter()
+        .zip(policy::shown_of(shape, &bodies))
+        .filter(|(_, shown)| *shown)
+        .map(|(place, _)| &edits[place as usize - 1])
+        .collect();
+    let ids: Vec<String> = were_visible.iter().map(|edit| edit.id.clone()).collect();
+    let seen = policy::seen_of(shape, &ids);
+    let has_left = |edit: &&Edit| !seen.contains(&edit.id);
+    let left = |edit: &Edit| Left { sequence: edit.sequence, id: edit.id.clone() };
+    were_visible.into_iter().filter(has_left).map(left).collect()
 }
 
 /// Whether who sends this could see what it was made from: a body in its line that passes the policies.

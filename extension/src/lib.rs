@@ -61,6 +61,7 @@ mod nearby;
 mod put;
 mod put_many;
 mod put_revisions;
+mod reach;
 mod read;
 mod rejected;
 mod resolve;

@@ -271,24 +271,17 @@ pub fn is_ours_alone(shape: &Shape) -> bool {
     spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.get(1)).first() == Some(&Some(true))
 }
 
-/// The records that the caller may be able to see, where they are few and are found by indexes: those that have a
-/// row for the caller, and those that were deleted.
-pub fn candidates(shape: &Shape, most: usize) -> Option<HashSet<String>> {
-    let sql =
-        "select exists (select from pg_catalog.pg_index i where i.indrelid = $1 and i.indisvalid
-                  and pg_catalog.pg_get_expr(i.indpred, i.indrelid) = '_deleted')";
-    if spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.need::<bool>(1)) != [true] {
-        return None;
-    }
-    let few = |found: &Vec<String>| found.len() <= most;
-    let (id, limit) = (shape.id_of_row("t"), most + 1);
-    let sql = format!("select {id} from {} t limit {limit}", shape.table);
-    let found = role::as_caller(|| spi::rows(&sql, &[], |row| row.need::<String>(1)));
-    let seen = Some(found).filter(few)?;
-    let sql = format!("select distinct h._id from {} h where h._deleted limit {limit}", shape.twin);
-    let found = role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.need::<String>(1)));
-    let deleted = Some(found).filter(few)?;
-    Some(seen.into_iter().chain(deleted).collect())
+/// A query for the records of which any body passes what policies say of reading; none where nothing does.
+pub fn passing(shape: &Shape) -> Option<String> {
+    let condition = condition(shape, Ask::See)?;
+    let bodies = format!(
+        "from {} _godwit_row where not _godwit_row._deleted and not _godwit_row._stub",
+        shape.twin
+    );
+    Some(format!(
+        "select distinct _godwit_id from {} where {condition}",
+        as_table(shape, &bodies, "_godwit_row", ", _godwit_row._id as _godwit_id")
+    ))
 }
 
 /// Which of these records the caller may see: `sees_record`, for many at once.

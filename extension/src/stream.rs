@@ -22,13 +22,9 @@ use crate::walk::{self, Gate, Sight, Stored, Walk};
 
 /// Where a reader names records, the stream itself is read if it has less than this many changes for each: a look
 /// at a record's revisions costs about as much.
-const CHANGES_A_RECORD: i64 = 64;
+pub const CHANGES_A_RECORD: i64 = 64;
 /// Winners of deleted records that are remembered: finding one takes a look at every revision.
 const WINNERS_MAX: usize = 10_000;
-/// Records that a caller under row-level security may have to be looked up before the stream is read, and the least
-/// that the stream must have then.
-const CANDIDATES_MAX: usize = 10_000;
-const CANDIDATES_CHANGES_MIN: i64 = 1000;
 /// Changes that are put to the policies at once.
 const CHANGES_AT_ONCE: usize = 1000;
 /// Bytes of rows that are kept until they are shown, rather than looked for again.
@@ -47,18 +43,23 @@ pub fn is_for(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
     })
 }
 
+/// A table, and the records that the caller reaches of it, where these were looked up.
+pub type Table = (Rc<Shape>, Option<HashSet<String>>);
+
 /// Hands each change above `since` and up to the horizon to `each`, in order, as many as are asked for; how many
 /// those were, and the number of the last. None where a twin isn't as it was made.
 pub fn page(
-    shapes: &[Rc<Shape>],
+    tables: &[Table],
     ask: &Ask,
     since: i64,
     horizon: i64,
     mut each: impl FnMut(&Shown),
 ) -> Option<(i64, i64)> {
     let sight = Sight::now();
-    let sources: Option<Vec<Source>> =
-        shapes.iter().map(|shape| Source::of(shape, &sight, ask, since, horizon)).collect();
+    let sources: Option<Vec<Source>> = tables
+        .iter()
+        .map(|(shape, reach)| Source::of(shape, reach.as_ref(), &sight, ask, since, horizon))
+        .collect();
     let mut sources = sources?;
     let mut heads: Vec<Option<i64>> = sources.iter_mut().map(Source::advance).collect();
     let (mut count, mut last) = (0, since);
@@ -140,6 +141,7 @@ impl Texts {
 impl<'a> Source<'a> {
     fn of(
         shape: &'a Shape,
+        reach: Option<&HashSet<String>>,
         sight: &'a Sight,
         ask: &'a Ask,
         since: i64,
@@ -147,7 +149,7 @@ impl<'a> Source<'a> {
     ) -> Option<Source<'a>> {
         let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
         let mut ids: Option<HashSet<String>> =
-            ask.ids.as_ref().map(|ids| ids.iter().cloned().collect());
+            ask.ids.as_ref().map(|ids| ids.iter().cloned().collect()).or_else(|| reach.cloned());
         let matching = match &ask.filter {
             None => None,
             Some(filter) => {
@@ -158,9 +160,6 @@ impl<'a> Source<'a> {
             }
         };
         let is_hidden = policy::applies(shape);
-        if is_hidden && ids.is_none() && horizon - since > CANDIDATES_CHANGES_MIN {
-            ids = policy::candidates(shape, CANDIDATES_MAX);
-        }
         let mut records = Walk::of_records(shape, sight);
         let mut other = Body::of(shape);
         let rows = match ids {

@@ -102,18 +102,18 @@ update docs set owner = 'o3' where n % 9 = 0;
 update docs set owner = 'o4' where n % 8 = 0;
 delete from docs where n % 13 = 0;
 delete from asked where style = 'leaves' or tables <> '{docs}' or page <> 100000 and include <> 'record' or filter is not null;
-select max(_seq) - 300 as late from docs_history \gset
+select max(_seq) - 1500 as middle, max(_seq) - 300 as late from docs_history \gset
 grant select on asked to o3;
 set role o3;
-create temporary table at_once as select a.n, s.since, d.* from asked a, (values (0), (:late)) s(since), drained(s.since, tables, page, include, style, ids, filter) d;
+create temporary table at_once as select a.n, s.since, d.* from asked a, (values (0), (:middle), (:late)) s(since), drained(s.since, tables, page, include, style, ids, filter) d;
 reset role;
 create index on docs_history (_seq) where _deleted;
 set role o3;
-create temporary table of_few as select a.n, s.since, d.* from asked a, (values (0), (:late)) s(since), drained(s.since, tables, page, include, style, ids, filter) d;
+create temporary table of_few as select a.n, s.since, d.* from asked a, (values (0), (:middle), (:late)) s(since), drained(s.since, tables, page, include, style, ids, filter) d;
 reset role;
 create policy another on docs_history for select using (false);
 set role o3;
-create temporary table one_by_one as select a.n, s.since, d.* from asked a, (values (0), (:late)) s(since), drained(s.since, tables, page, include, style, ids, filter) d;
+create temporary table one_by_one as select a.n, s.since, d.* from asked a, (values (0), (:middle), (:late)) s(since), drained(s.since, tables, page, include, style, ids, filter) d;
 select count(*) as asked, max(a.shown) > 0 as shown, count(*) filter (where a is distinct from o) as otherwise, count(*) filter (where f is distinct from o) as of_few
   from at_once a join one_by_one o using (n, since) join of_few f using (n, since);
 reset role;
