@@ -14,7 +14,7 @@ use crate::filter::{self, Filter};
 use crate::form::Form;
 use crate::left;
 use crate::policy;
-use crate::reach;
+use crate::reach::Reach;
 use crate::read;
 use crate::rights::{self, Right};
 use crate::role;
@@ -207,7 +207,7 @@ fn page(
     let is_hidden = shapes.iter().any(|shape| policy::applies(shape));
     let looks_for_records = by_index && is_hidden && ask.ids.is_none();
     let with_reach = |shape: &Rc<Shape>| {
-        let reach = looks_for_records.then(|| reach::of(shape, horizon - since)).flatten();
+        let reach = looks_for_records.then(|| Reach::of(shape, horizon - since)).flatten();
         (shape.clone(), reach)
     };
     let tables: Vec<Table> = shapes.iter().map(with_reach).collect();

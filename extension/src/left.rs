@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use crate::graft::Arrival;
 use crate::policy;
+use crate::reach::Reach;
 use crate::role;
 use crate::shape::Shape;
 use crate::spi::{self, Row};
@@ -28,14 +29,14 @@ struct Edit {
     parent: Vec<u8>,
 }
 
-/// The records that left between two sequences, each at its latest such change. Where it is known which records the
-/// caller reaches, no other can have left.
+/// The records that left between two sequences, each at its latest such change. Where it is known what the caller
+/// reaches, nothing but what it has seen and doesn't see now can have left.
 pub fn between(
     shape: &Shape,
     since: i64,
     until: i64,
     ids: Option<&[String]>,
-    reach: Option<&HashSet<String>>,
+    reach: Option<&Reach>,
 ) -> Vec<Left> {
     // Who begins has nothing that could leave.
     if since == 0 || !policy::applies(shape) {
@@ -48,10 +49,11 @@ pub fn between(
             left.push(found);
         }
     };
-    if let Some(reach) = reach
-        && (until - since) / CHANGES_A_RECORD > reach.len() as i64
+    let unseen = reach.map(Reach::unseen);
+    if let Some(unseen) = &unseen
+        && (until - since) / CHANGES_A_RECORD >= unseen.len() as i64
     {
-        edits_of(shape, since, until, reach).chunks(CHANGES_AT_ONCE).for_each(look);
+        edits_of(shape, since, until, unseen).chunks(CHANGES_AT_ONCE).for_each(look);
         return left;
     }
     let mut at = since;
@@ -61,7 +63,7 @@ pub fn between(
         let Some(last) = edits.last() else { return left };
         at = last.sequence;
         let is_full = edits.len() == CHANGES_AT_ONCE;
-        edits.retain(|edit| reach.is_none_or(|reach| reach.contains(&edit.id)));
+        edits.retain(|edit| unseen.as_ref().is_none_or(|ids| ids.contains(edit.id.as_str())));
         look(&edits);
         if !is_full {
             return left;
@@ -84,7 +86,10 @@ fn edits_after(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) ->
 }
 
 /// All edits of some records, in order. Each is looked up by the twin's key.
-fn edits_of(shape: &Shape, since: i64, until: i64, ids: &HashSet<String>) -> Vec<Edit> {
+fn edits_of(shape: &Shape, since: i64, until: i64, ids: &HashSet<&str>) -> Vec<Edit> {
+    if ids.is_empty() {
+        return Vec::new();
+    }
     let sql = format!(
         "select c._seq, c._id, c._prev from pg_catalog.unnest($3) k(id)
           cross join lateral (
@@ -93,7 +98,7 @@ fn edits_of(shape: &Shape, since: i64, until: i64, ids: &HashSet<String>) -> Vec
           where c._seq > $1 and c._seq <= $2 order by c._seq",
         twin = shape.twin,
     );
-    let ids = spi::texts(ids.iter().map(String::as_str));
+    let ids = spi::texts(ids.iter().copied());
     let args = [spi::int8(since), spi::int8(until), ids];
     role::as_owner(shape.owner, || spi::rows(&sql, &args, edit))
 }

@@ -271,7 +271,7 @@ pub fn is_ours_alone(shape: &Shape) -> bool {
     spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.get(1)).first() == Some(&Some(true))
 }
 
-/// A query for the records of which any body passes what policies say of reading; none where nothing does.
+/// A query for the revisions whose bodies pass what policies say of reading; none where nothing does.
 pub fn passing(shape: &Shape) -> Option<String> {
     let condition = condition(shape, Ask::See)?;
     let bodies = format!(
@@ -279,8 +279,13 @@ pub fn passing(shape: &Shape) -> Option<String> {
         shape.twin
     );
     Some(format!(
-        "select distinct _godwit_id from {} where {condition}",
-        as_table(shape, &bodies, "_godwit_row", ", _godwit_row._id as _godwit_id")
+        "select _godwit_id, _godwit_rev from {} where {condition}",
+        as_table(
+            shape,
+            &bodies,
+            "_godwit_row",
+            ", _godwit_row._id as _godwit_id, _godwit_row._rev as _godwit_rev"
+        )
     ))
 }
 

@@ -1,14 +1,14 @@
 //! In charge of how far a caller under row-level security reaches: the records that it may be shown anything of,
 //! found by indexes before the stream is looked through.
 //!
-//! It is shown what has left its view, too, so that is every record of which any body passes the policies, and every
+//! It is told of what has left its view, too, so that is every record of which any body passes the policies, and every
 //! one whose row it sees: that may show a column's default where the body says nothing. The bodies are looked up in
 //! the twin, of which the caller may read no more than what is visible now: so that one table is read with its owner's
 //! rights, as Postgres reads what is under a view, and what the policies call runs as the caller.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 
 use crate::error::Error;
@@ -17,8 +17,8 @@ use crate::shape::Shape;
 
 /// The least changes that are worth a look for records.
 const CHANGES_MIN: i64 = 1000;
-/// Records to be looked up, rather than to look through the stream.
-const RECORDS_MAX: usize = 10_000;
+/// Rows of the table, and revisions, to be looked up rather than to look through the stream.
+const FOUND_MAX: usize = 100_000;
 /// What a look at a change costs, in the planner's units: about a page read, for its policies ask for its record's row.
 const COST_OF_A_CHANGE: f64 = 1.0;
 
@@ -34,21 +34,59 @@ unsafe extern "C-unwind" {
     );
 }
 
-/// The records that the caller may be shown anything of; None where looking through this many changes takes less, or
-/// where they are too many.
-pub fn of(shape: &Shape, changes: i64) -> Option<HashSet<String>> {
-    if changes < CHANGES_MIN || !policy::applies(shape) || is_forced_on_owner(shape) {
-        return None;
+/// What the caller reaches of a table. Whatever is committed later is no change of this page.
+#[derive(Default)]
+pub struct Reach {
+    /// The records whose rows it sees.
+    visible: HashSet<String>,
+    /// The revisions whose bodies pass the policies, in their stored form, by record id.
+    passing: HashMap<String, Vec<Vec<u8>>>,
+}
+
+impl Reach {
+    /// None where looking through this many changes takes less, or where there is too much of it.
+    pub fn of(shape: &Shape, changes: i64) -> Option<Reach> {
+        if changes < CHANGES_MIN || !policy::applies(shape) || is_forced_on_owner(shape) {
+            return None;
+        }
+        let cost_max = changes as f64 * COST_OF_A_CHANGE;
+        let rows = format!("select {} from {} t", shape.id_of_row("t"), shape.table);
+        let mut reach = Reach::default();
+        find(Query::of(&rows), cost_max, |id, _| {
+            reach.visible.insert(id);
+        })?;
+        let Some(bodies) = policy::passing(shape) else { return Some(reach) };
+        let mut bodies = Query::of(&bodies);
+        bodies.read_as(shape.twin_relation, shape.owner);
+        find(bodies, cost_max, |id, revision| {
+            reach.passing.entry(id).or_default().extend(revision);
+        })?;
+        Some(reach)
     }
-    let cost_max = changes as f64 * COST_OF_A_CHANGE;
-    let rows = format!("select {} from {} t", shape.id_of_row("t"), shape.table);
-    let mut reach = ids(Query::of(&rows), cost_max)?;
-    if let Some(bodies) = policy::passing(shape) {
-        let mut query = Query::of(&bodies);
-        query.read_as(shape.twin_relation, shape.owner);
-        reach.extend(ids(query, cost_max)?);
+
+    pub fn ids(&self) -> HashSet<String> {
+        self.visible.iter().chain(self.passing.keys()).cloned().collect()
     }
-    (reach.len() <= RECORDS_MAX).then_some(reach)
+
+    /// The records that it has seen, and whose rows it doesn't see.
+    pub fn unseen(&self) -> HashSet<&str> {
+        let passing = self.passing.keys().filter(|id| !self.visible.contains(*id));
+        passing.map(String::as_str).collect()
+    }
+
+    /// Which of these records it sees: their rows, or what was last in them.
+    pub fn seen_of(&self, shape: &Shape, ids: HashSet<&str>) -> HashSet<String> {
+        let (visible, others): (Vec<&str>, Vec<&str>) =
+            ids.into_iter().partition(|id| self.visible.contains(*id));
+        let others: Vec<String> = others.into_iter().map(str::to_owned).collect();
+        let mut seen = policy::seen_of(shape, &others);
+        seen.extend(visible.into_iter().map(str::to_owned));
+        seen
+    }
+
+    pub fn shows(&self, id: &str, revision: &[u8]) -> bool {
+        self.passing.get(id).is_some_and(|passing| passing.iter().any(|one| one == revision))
+    }
 }
 
 /// Where the twin's policy holds for its owner, reading as its owner shows no more.
@@ -118,17 +156,17 @@ impl Query {
     }
 }
 
-/// The texts that a query answers; None where it would cost too much, or they are too many.
-fn ids(query: Query, cost_max: f64) -> Option<HashSet<String>> {
-    // SAFETY: what is begun is ended; where an error comes between, the abort of the (sub)transaction does it. The
-    // texts are copied before their rows are gone.
+/// Hands each row to `found`: an id, and maybe a stored revision. None where it would cost too much, or they are too
+/// many.
+fn find(query: Query, cost_max: f64, found: impl FnMut(String, Option<Vec<u8>>)) -> Option<()> {
+    // SAFETY: what is begun is ended; where an error comes between, the abort of the (sub)transaction does it.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
         let found = query.plan(cost_max).and_then(|plan| {
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            execute(plan, &query.text, store);
-            let few = pg_sys::tuplestore_tuple_count(store) <= RECORDS_MAX as i64;
-            let found = few.then(|| texts(store));
+            let desc = execute(plan, &query.text, store);
+            let few = pg_sys::tuplestore_tuple_count(store) <= FOUND_MAX as i64;
+            let found = few.then(|| read(store, desc, found));
             pg_sys::tuplestore_end(store);
             found
         });
@@ -137,7 +175,7 @@ fn ids(query: Query, cost_max: f64) -> Option<HashSet<String>> {
     }
 }
 
-/// Runs a plan as far as one row more than are wanted.
+/// Runs a plan as far as one row more than are wanted; what its rows are like.
 ///
 /// # Safety
 /// The plan must be of a query, and a snapshot active.
@@ -145,7 +183,7 @@ unsafe fn execute(
     plan: *mut pg_sys::PlannedStmt,
     text: &CString,
     store: *mut pg_sys::Tuplestorestate,
-) {
+) -> pg_sys::TupleDesc {
     // SAFETY: the caller vouches for the plan; all else is made here and ended here.
     unsafe {
         let receiver = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestTuplestore);
@@ -166,30 +204,36 @@ unsafe fn execute(
         );
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
         pg_sys::ExecutorStart(query, 0);
-        pg_sys::ExecutorRun(query, forward, RECORDS_MAX as u64 + 1, true);
+        pg_sys::ExecutorRun(query, forward, FOUND_MAX as u64 + 1, true);
         pg_sys::ExecutorFinish(query);
+        let desc = pg_sys::CreateTupleDescCopy((*query).tupDesc);
         pg_sys::ExecutorEnd(query);
         pg_sys::FreeQueryDesc(query);
+        desc
     }
 }
 
-/// The first column of each row.
+/// The rows of a text and maybe a revision.
 ///
 /// # Safety
-/// It must be of type text.
-unsafe fn texts(store: *mut pg_sys::Tuplestorestate) -> HashSet<String> {
-    let mut found = HashSet::new();
-    // SAFETY: the rows are of one text; the slot is dropped before they are.
+/// They must be as the descriptor says, and have no nulls.
+unsafe fn read(
+    store: *mut pg_sys::Tuplestorestate,
+    desc: pg_sys::TupleDesc,
+    mut found: impl FnMut(String, Option<Vec<u8>>),
+) {
+    // SAFETY: the slot is dropped before its rows are; what is found is copied.
     unsafe {
-        let desc = pg_sys::CreateTemplateTupleDesc(1);
-        pg_sys::TupleDescInitEntry(desc, 1, std::ptr::null(), pg_sys::TEXTOID, -1, 0);
+        let count = (*desc).natts;
         let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
         while pg_sys::tuplestore_gettupleslot(store, true, false, slot) {
-            pg_sys::slot_getsomeattrs_int(slot, 1);
-            let null = *(*slot).tts_isnull;
-            found.extend(String::from_datum(*(*slot).tts_values, null));
+            pg_sys::slot_getsomeattrs_int(slot, count);
+            let values = std::slice::from_raw_parts((*slot).tts_values, count as usize);
+            let revision = values.get(1).and_then(|value| Vec::from_datum(*value, false));
+            if let Some(id) = String::from_datum(values[0], false) {
+                found(id, revision);
+            }
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
     }
-    found
 }

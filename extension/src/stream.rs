@@ -17,6 +17,7 @@ use crate::lineage::{self, Leaf, Winner};
 use crate::matching::Matching;
 use crate::nearby::Nearby;
 use crate::policy;
+use crate::reach::Reach;
 use crate::shape::Shape;
 use crate::walk::{self, Gate, Sight, Stored, Walk};
 
@@ -43,8 +44,8 @@ pub fn is_for(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
     })
 }
 
-/// A table, and the records that the caller reaches of it, where these were looked up.
-pub type Table = (Rc<Shape>, Option<HashSet<String>>);
+/// A table, and what the caller reaches of it, where that was looked up.
+pub type Table = (Rc<Shape>, Option<Reach>);
 
 /// Hands each change above `since` and up to the horizon to `each`, in order, as many as are asked for; how many
 /// those were, and the number of the last. None where a twin isn't as it was made.
@@ -88,6 +89,7 @@ struct Source<'a> {
     matching: Option<Matching<'a>>,
     /// What was looked through and is shown to the caller, where row-level security hides some.
     seen: Option<VecDeque<(i64, pg_sys::HeapTuple)>>,
+    reach: Option<&'a Reach>,
     /// The change at hand.
     body: Body<'a>,
     /// Whether it is known to be the record's highest revision.
@@ -109,6 +111,15 @@ enum Rows<'a> {
     InOrder(Box<Walk<'a>>, Option<HashSet<String>>),
     /// Those of the records that were asked for, the last first.
     Listed(Vec<Listed>),
+}
+
+/// A change that is looked through for whether the caller may see it.
+struct Looked {
+    number: i64,
+    tuple: pg_sys::HeapTuple,
+    id: String,
+    /// The revision that has a body.
+    body: Option<Stored>,
 }
 
 /// A change of a record that was asked for.
@@ -141,15 +152,18 @@ impl Texts {
 impl<'a> Source<'a> {
     fn of(
         shape: &'a Shape,
-        reach: Option<&HashSet<String>>,
+        reach: Option<&'a Reach>,
         sight: &'a Sight,
         ask: &'a Ask,
         since: i64,
         horizon: i64,
     ) -> Option<Source<'a>> {
         let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
-        let mut ids: Option<HashSet<String>> =
-            ask.ids.as_ref().map(|ids| ids.iter().cloned().collect()).or_else(|| reach.cloned());
+        let mut ids: Option<HashSet<String>> = ask
+            .ids
+            .as_ref()
+            .map(|ids| ids.iter().cloned().collect())
+            .or_else(|| reach.map(Reach::ids));
         let matching = match &ask.filter {
             None => None,
             Some(filter) => {
@@ -175,6 +189,7 @@ impl<'a> Source<'a> {
             rows,
             matching,
             seen: is_hidden.then(VecDeque::new),
+            reach,
             body: Body::of(shape),
             is_highest: false,
             records,
@@ -218,35 +233,56 @@ impl<'a> Source<'a> {
 
     /// Looks through some more changes for those that the caller may see; false when there are no more.
     fn look_on(&mut self) -> bool {
-        let mut rows: Vec<(i64, pg_sys::HeapTuple, String, bool)> = Vec::new();
+        let mut rows: Vec<Looked> = Vec::new();
         while rows.len() < CHANGES_AT_ONCE {
             let Some(number) = self.next_row() else { break };
-            let has_body = !self.body.is_deleted();
-            rows.push((number, self.body.copied(), self.body.id().to_owned(), has_body));
+            rows.push(Looked {
+                number,
+                tuple: self.body.copied(),
+                id: self.body.id().to_owned(),
+                body: (!self.body.is_deleted()).then(|| Stored::of(self.body.revision())),
+            });
         }
         let is_more = !rows.is_empty();
-        let ids: HashSet<&String> = rows.iter().map(|(_, _, id, _)| id).collect();
-        let seen = policy::seen_of(self.shape, &ids.into_iter().cloned().collect::<Vec<_>>());
-        let bodies: Vec<pg_sys::Datum> = rows
-            .iter()
-            .filter(|(_, _, id, has_body)| *has_body && seen.contains(id))
-            .map(|(_, tuple, ..)| self.body.datum_of(*tuple))
-            .collect();
-        let mut shown = policy::shown_of(self.shape, &bodies).into_iter();
+        let ids: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let seen = match self.reach {
+            Some(reach) => reach.seen_of(self.shape, ids),
+            None => {
+                let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+                policy::seen_of(self.shape, &ids)
+            }
+        };
+        let mut shown = self.shown_of(rows.iter().filter(|row| seen.contains(&row.id))).into_iter();
         let queue = self.seen.get_or_insert_default();
-        for (number, tuple, id, has_body) in rows {
-            if seen.contains(&id) && (!has_body || shown.next() == Some(true)) {
-                queue.push_back((number, tuple));
+        for row in rows {
+            if seen.contains(&row.id) && shown.next() == Some(true) {
+                queue.push_back((row.number, row.tuple));
             } else {
                 // SAFETY: a copy that nobody else has.
-                unsafe { pg_sys::heap_freetuple(tuple) };
+                unsafe { pg_sys::heap_freetuple(row.tuple) };
             }
         }
+        is_more
+    }
+
+    /// Which of these changes have a body that passes the policies, or none.
+    fn shown_of<'b>(&self, rows: impl Iterator<Item = &'b Looked>) -> Vec<bool> {
+        let rows: Vec<&Looked> = rows.collect();
+        if let Some(reach) = self.reach {
+            let is_shown = |row: &&Looked| {
+                row.body.as_ref().is_none_or(|revision| reach.shows(&row.id, revision.bytes()))
+            };
+            return rows.iter().map(is_shown).collect();
+        }
+        let with_body = rows.iter().filter(|row| row.body.is_some());
+        let bodies: Vec<pg_sys::Datum> =
+            with_body.map(|row| self.body.datum_of(row.tuple)).collect();
+        let mut shown = policy::shown_of(self.shape, &bodies).into_iter();
         for body in bodies {
-            // SAFETY: as above.
+            // SAFETY: it was made above.
             unsafe { pg_sys::pfree(body.cast_mut_ptr()) };
         }
-        is_more
+        rows.iter().map(|row| row.body.is_none() || shown.next() == Some(true)).collect()
     }
 
     fn next_row(&mut self) -> Option<i64> {
