@@ -291,6 +291,9 @@ pub fn passing(shape: &Shape) -> Option<String> {
 
 /// Which of these records the caller may see: `sees_record`, for many at once.
 pub fn seen_of(shape: &Shape, ids: &[String]) -> HashSet<String> {
+    if ids.is_empty() {
+        return HashSet::new();
+    }
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let args = reconcile::key_args(shape, ids);
     let (keys, same) = (reconcile::keys(shape), reconcile::same_key(shape));

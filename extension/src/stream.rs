@@ -88,7 +88,7 @@ struct Source<'a> {
     rows: Rows<'a>,
     matching: Option<Matching<'a>>,
     /// What was looked through and is shown to the caller, where row-level security hides some.
-    seen: Option<VecDeque<(i64, pg_sys::HeapTuple)>>,
+    seen: Option<VecDeque<Looked>>,
     reach: Option<&'a Reach>,
     /// The change at hand.
     body: Body<'a>,
@@ -120,6 +120,7 @@ struct Looked {
     id: String,
     /// The revision that has a body.
     body: Option<Stored>,
+    is_highest: bool,
 }
 
 /// A change of a record that was asked for.
@@ -219,11 +220,11 @@ impl<'a> Source<'a> {
             return self.next_row();
         }
         loop {
-            if let Some((number, tuple)) = self.seen.as_mut().and_then(VecDeque::pop_front) {
+            if let Some(row) = self.seen.as_mut().and_then(VecDeque::pop_front) {
                 // SAFETY: a copy of a tuple of the twin.
-                unsafe { self.body.keep(tuple) };
-                self.is_highest = false;
-                return Some(number);
+                unsafe { self.body.keep(row.tuple) };
+                self.is_highest = row.is_highest;
+                return Some(row.number);
             }
             if !self.look_on() {
                 return None;
@@ -241,6 +242,7 @@ impl<'a> Source<'a> {
                 tuple: self.body.copied(),
                 id: self.body.id().to_owned(),
                 body: (!self.body.is_deleted()).then(|| Stored::of(self.body.revision())),
+                is_highest: self.is_highest,
             });
         }
         let is_more = !rows.is_empty();
@@ -256,7 +258,7 @@ impl<'a> Source<'a> {
         let queue = self.seen.get_or_insert_default();
         for row in rows {
             if seen.contains(&row.id) && shown.next() == Some(true) {
-                queue.push_back((row.number, row.tuple));
+                queue.push_back(row);
             } else {
                 // SAFETY: a copy that nobody else has.
                 unsafe { pg_sys::heap_freetuple(row.tuple) };
