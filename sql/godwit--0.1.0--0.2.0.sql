@@ -1067,8 +1067,6 @@ begin
     -- Numbers only grow, so nothing is ever put between those that are there.
     execute format('create index on %s (_seq) with (fillfactor = 100)', twin);
     execute format('create index on %s (_id, _rev) where _extra is not null', twin);
-    -- What a reader under row-level security may have seen and sees no longer is found by it.
-    execute format('create index on %s (_seq) with (fillfactor = 100) where _deleted', twin);
     execute format('comment on table %s is %L', twin,
         'History twin of ' || relation || ': every revision of every record. Kept by godwit.');
 end
@@ -2732,7 +2730,6 @@ begin
     loop
         execute pg_catalog.format('create policy godwit on %s for select using (godwit._sees(%I.*))',
                                   t.twin, t.relname);
-        execute pg_catalog.format('create index on %s (_seq) with (fillfactor = 100) where _deleted', t.twin);
         -- As the owner: a trigger that he has put on the twin must not run as who updates the extension.
         perform godwit._as_owner(t.relation, pg_catalog.format(
             'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||) ''{"_foreign": true}''

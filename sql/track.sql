@@ -310,8 +310,6 @@ begin
     -- Numbers only grow, so nothing is ever put between those that are there.
     execute format('create index on %s (_seq) with (fillfactor = 100)', twin);
     execute format('create index on %s (_id, _rev) where _extra is not null', twin);
-    -- What a reader under row-level security may have seen and sees no longer is found by it.
-    execute format('create index on %s (_seq) with (fillfactor = 100) where _deleted', twin);
     execute format('comment on table %s is %L', twin,
         'History twin of ' || relation || ': every revision of every record. Kept by godwit.');
 end

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::rc::Rc;
 
-use crate::append_index::{Indexes, Of};
+use crate::append_index::Indexes;
 use crate::append_plan::{Plan, Source};
 use crate::error::{Error, OrReport};
 use crate::role;
@@ -43,7 +43,7 @@ pub struct Append<'a> {
     indexes: Indexes,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
     /// Of the rows in the slots.
-    of: Vec<Of>,
+    have_extra: Vec<bool>,
     filled: usize,
     bytes: usize,
     /// Holds what is collected; emptied when that is written.
@@ -114,7 +114,7 @@ impl<'a> Append<'a> {
                 twin,
                 indexes: Indexes::open(shape, &plan, twin),
                 slots: Vec::new(),
-                of: Vec::new(),
+                have_extra: Vec::new(),
                 filled: 0,
                 bytes: 0,
                 batch: pg_sys::AllocSetContextCreateExtended(
@@ -186,7 +186,7 @@ impl<'a> Append<'a> {
             }
             // The slot's own: or it would be copied into the slot's memory once more.
             pg_sys::ExecStoreHeapTuple(tuple, self.slots[self.filled], true);
-            self.of.push(Of { deleted: head.deleted, has_extra: head.extra.is_some() });
+            self.have_extra.push(head.extra.is_some());
             self.filled += 1;
             self.bytes += (*tuple).t_len as usize;
             if self.filled == ROWS_MAX || self.bytes >= BYTES_MAX {
@@ -209,7 +209,7 @@ impl<'a> Append<'a> {
             pg_sys::heap_multi_insert(self.twin, slots, count, command, 0, std::ptr::null_mut());
             for at in 0..self.filled {
                 let slot = self.slots[at];
-                if self.indexes.insert(slot, self.of[at]) {
+                if self.indexes.insert(slot, self.have_extra[at]) {
                     if self.steps_back {
                         Error::Overtaken.report()
                     }
@@ -223,7 +223,7 @@ impl<'a> Append<'a> {
             pg_sys::MemoryContextSwitchTo(outer);
             pg_sys::MemoryContextReset(self.batch);
         }
-        self.of.clear();
+        self.have_extra.clear();
         self.written += self.filled as u64;
         (self.filled, self.bytes) = (0, 0);
     }

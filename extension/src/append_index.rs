@@ -10,13 +10,6 @@ use std::rc::Rc;
 use crate::append_plan::{Plan, Planned, Takes};
 use crate::shape::Shape;
 
-/// What decides which indexes a row goes into.
-#[derive(Clone, Copy)]
-pub struct Of {
-    pub deleted: bool,
-    pub has_extra: bool,
-}
-
 pub enum Indexes {
     Own(Own),
     ByExecutor(ByExecutor),
@@ -39,11 +32,11 @@ impl Indexes {
     ///
     /// # Safety
     /// The slot's row has its place in the heap. What is allocated is the caller's to reset.
-    pub unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot, of: Of) -> bool {
+    pub unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot, has_extra: bool) -> bool {
         // SAFETY: the caller vouches for the row.
         unsafe {
             match self {
-                Indexes::Own(own) => own.insert(slot, of),
+                Indexes::Own(own) => own.insert(slot, has_extra),
                 Indexes::ByExecutor(executor) => executor.insert(slot),
             }
         }
@@ -87,13 +80,12 @@ impl Own {
         Own { plan: Rc::clone(plan), twin, open, memory }
     }
 
-    unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot, of: Of) -> bool {
+    unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot, has_extra: bool) -> bool {
         let mut may_be_there = false;
         for (planned, opened) in self.plan.indexes.iter().flatten().zip(&mut self.open) {
             let is_taken = match planned.takes {
                 Takes::All => true,
-                Takes::Deleted => of.deleted,
-                Takes::WithExtra => of.has_extra,
+                Takes::WithExtra => has_extra,
             };
             if !is_taken {
                 continue;

@@ -27,7 +27,6 @@ pub struct Planned {
 #[derive(Clone, Copy)]
 pub enum Takes {
     All,
-    Deleted,
     WithExtra,
 }
 
@@ -220,9 +219,6 @@ impl Takes {
                 _ => return None,
             }
             let node = pg_sys::list_nth(predicate, 0).cast::<pg_sys::Node>();
-            if is_column(twin, node, c"_deleted") {
-                return Some(Takes::Deleted);
-            }
             if (*node).type_ != pg_sys::NodeTag::T_NullTest {
                 return None;
             }

@@ -178,7 +178,6 @@ begin
     loop
         execute pg_catalog.format('create policy godwit on %s for select using (godwit._sees(%I.*))',
                                   t.twin, t.relname);
-        execute pg_catalog.format('create index on %s (_seq) with (fillfactor = 100) where _deleted', t.twin);
         -- As the owner: a trigger that he has put on the twin must not run as who updates the extension.
         perform godwit._as_owner(t.relation, pg_catalog.format(
             'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||) ''{"_foreign": true}''

@@ -48,7 +48,7 @@ reindex table notes_history;
 insert into notes values (9000, 'after');
 delete from notes where id = 9000;
 commit;
-drop index notes_history__seq_idx1;
+drop index notes_history__id__rev_idx;
 call write(6001);
 select * from unindexed('notes_history');
 select * from differences('notes');
