@@ -111,7 +111,11 @@ impl Query {
         let query = unsafe {
             let parsed = pg_sys::list_nth(pg_sys::pg_parse_query(text.as_ptr()), 0);
             let (none, no_environment) = (std::ptr::null(), std::ptr::null_mut());
-            pg_sys::parse_analyze_fixedparams(parsed.cast(), text.as_ptr(), none, 0, no_environment)
+            #[cfg(any(feature = "pg13", feature = "pg14"))]
+            use pg_sys::parse_analyze as analyze;
+            #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+            use pg_sys::parse_analyze_fixedparams as analyze;
+            analyze(parsed.cast(), text.as_ptr(), none, 0, no_environment)
         };
         Query { text, query }
     }
@@ -204,6 +208,9 @@ unsafe fn execute(
         );
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
         pg_sys::ExecutorStart(query, 0);
+        #[cfg(feature = "pg18")]
+        pg_sys::ExecutorRun(query, forward, FOUND_MAX as u64 + 1);
+        #[cfg(not(feature = "pg18"))]
         pg_sys::ExecutorRun(query, forward, FOUND_MAX as u64 + 1, true);
         pg_sys::ExecutorFinish(query);
         let desc = pg_sys::CreateTupleDescCopy((*query).tupDesc);
