@@ -137,7 +137,7 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
 /// An insert has no row to wait at: another session may have brought the same revision meanwhile, and what ends it.
 fn elect(shape: &Shape, ids: Vec<String>) {
     if !ids.is_empty() {
-        reconcile::reconcile(shape, &ids, &Added::in_twin(&[]), Vec::new());
+        reconcile::reconcile(shape, &ids, &Added::in_twin(&[]), None);
     }
 }
 

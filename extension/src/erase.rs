@@ -140,7 +140,7 @@ fn erase(shape: &Shape, id: &str) -> Result<RevisionId, Error> {
     };
     let ends: Vec<&Revision> = ends.iter().collect();
     let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &ends));
-    reconcile::reconcile(shape, &ids, &added, locked);
+    reconcile::reconcile(shape, &ids, &added, Some(locked));
     forget(shape, &ends);
     Ok(highest)
 }

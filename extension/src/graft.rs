@@ -10,7 +10,7 @@ use crate::erase;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
-use crate::reconcile;
+use crate::reconcile::{self, Shown};
 use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
@@ -56,7 +56,10 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
     }
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     let locked = reconcile::lock(shape, &ids);
-    let mut known = known(shape, batch);
+    let sight = Sight::now();
+    let new = without_revisions(shape, &sight, batch, &locked);
+    let mut known = known(shape, &sight, batch, &new);
+    drop(sight);
     let mut bodies: Vec<&Revision> = Vec::new();
     let mut stubs: BTreeSet<Key> = BTreeSet::new();
     let mut names: BTreeMap<Key, Option<&RevisionId>> = BTreeMap::new();
@@ -89,7 +92,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
             false if in_order => twin::insert_in_order(shape, &bodies),
             false => {
                 let is_stub = |new: &Revision| stubs.contains(&(new.id.as_str(), &new.revision));
-                twin::insert_unless_overtaken(shape, &bodies, is_stub)
+                twin::insert_unless_overtaken(shape, &bodies, is_stub, new)
             }
         };
         if added.is_met
@@ -104,7 +107,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
     });
     // What is known has been elected. But conflicts may have come under a policy since.
     if !bodies.is_empty() || !names.is_empty() || shape.policy.conflicts != Conflicts::Keep {
-        reconcile::reconcile(shape, &ids, &added, locked);
+        reconcile::reconcile(shape, &ids, &added, Some(locked));
     }
     erase::heed(shape, batch);
     outcomes
@@ -133,16 +136,48 @@ fn follow<'a>(
     }
 }
 
+/// The records of a batch of which the twin has nothing. One that has a row isn't looked at.
+fn without_revisions<'a>(
+    shape: &Shape,
+    sight: &Sight,
+    batch: &[&'a Arrival],
+    locked: &Shown,
+) -> BTreeSet<&'a str> {
+    let mut ids: BTreeSet<&str> =
+        batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
+    for (id, _) in locked {
+        ids.remove(id.as_str());
+    }
+    if ids.is_empty() {
+        return ids;
+    }
+    let mut walk = Walk::of_records(shape, sight);
+    ids.retain(|id| {
+        // SAFETY: a text, which stays.
+        unsafe { walk.seek(id.into_datum().unwrap_or(pg_sys::Datum::from(0))) };
+        walk.next().is_none()
+    });
+    ids
+}
+
 /// What the twin has of the revisions that this batch names. A stub counts as named already.
-fn known<'a>(shape: &Shape, batch: &[&'a Arrival]) -> HashMap<Key<'a>, Known> {
+fn known<'a>(
+    shape: &Shape,
+    sight: &Sight,
+    batch: &[&'a Arrival],
+    new: &BTreeSet<&str>,
+) -> HashMap<Key<'a>, Known> {
     let keys: BTreeSet<Key<'a>> = batch
         .iter()
+        .filter(|arrival| !new.contains(arrival.revision.id.as_str()))
         .flat_map(|arrival| {
             arrival.line.iter().map(|revision| (arrival.revision.id.as_str(), revision))
         })
         .collect();
-    let sight = Sight::now();
-    let mut walk = Walk::of_revisions(shape, &sight);
+    if keys.is_empty() {
+        return HashMap::new();
+    }
+    let mut walk = Walk::of_revisions(shape, sight);
     // SAFETY: the descriptor stays while the walk lasts.
     let mut cells = unsafe { Cells::for_rows(walk.desc()) };
     let mut known = HashMap::new();

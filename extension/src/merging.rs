@@ -58,7 +58,7 @@ fn try_merge(shape: &Shape, id: &str) -> bool {
     let added: Vec<Revision> = added.into_iter().map(|addition| revision(id, addition)).collect();
     let added: Vec<&Revision> = added.iter().collect();
     let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
-    reconcile::elect(shape, &[id.to_owned()], &added, Vec::new());
+    reconcile::elect(shape, &[id.to_owned()], &added, None);
     true
 }
 

@@ -174,7 +174,7 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     }
     let added = [&new];
     let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
-    reconcile::reconcile(shape, &ids, &added, locked);
+    reconcile::reconcile(shape, &ids, &added, Some(locked));
     if mode == OnConflict::Fail {
         refuse_newcomers(shape, &new, &before, record.revision);
     }

@@ -51,7 +51,7 @@ fn reconcile_added(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         let ids: BTreeSet<&str> = added.iter().map(|new| new.id.as_str()).collect();
         let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
         let added: Vec<&Revision> = added.iter().collect();
-        reconcile(&shape, &ids, &Added::in_twin(&added), Vec::new());
+        reconcile(&shape, &ids, &Added::in_twin(&added), None);
     }
     trigger::nothing()
 }
@@ -69,29 +69,23 @@ struct Due {
 pub type Shown = Vec<(String, RevisionId)>;
 
 /// Elects the winners of these records anew after revisions were added to the twin, brings the table
-/// after them, and merges what the table's policy merges. `locked` is what `lock` found before.
-pub fn reconcile(shape: &Shape, ids: &[String], added: &Added, locked: Shown) {
+/// after them, and merges what the table's policy merges. `locked` is what `lock` found before, if it was asked.
+pub fn reconcile(shape: &Shape, ids: &[String], added: &Added, locked: Option<Shown>) {
     let torn = elect(shape, ids, added, locked);
     merging::merge(shape, &torn);
 }
 
 /// The election alone; returns the records that have conflicts now.
-pub fn elect(shape: &Shape, ids: &[String], added: &Added, locked: Shown) -> Vec<String> {
+pub fn elect(shape: &Shape, ids: &[String], added: &Added, locked: Option<Shown>) -> Vec<String> {
     let _settings = shape.settings();
-    let mut shown = locked;
-    // A row that has come since the first look at the locks: whoever wrote it has not seen these revisions.
-    let locked: BTreeSet<&str> = shown.iter().map(|(id, _)| id.as_str()).collect();
-    let others: Vec<String> =
-        ids.iter().filter(|id| !locked.contains(id.as_str())).cloned().collect();
-    if !others.is_empty() {
-        shown.extend(role::as_owner(shape.owner, || lock(shape, &others)));
-    }
+    let look = || role::as_owner(shape.owner, || lock(shape, ids));
+    let mut shown = locked.unwrap_or_else(look);
     let locked: BTreeSet<String> = shown.iter().map(|(id, _)| id.clone()).collect();
     let mut is_shown_anew = false;
     let mut has_inserted = false;
     for round in 0..=ROUNDS_MAX {
         let due = role::as_owner(shape.owner, || match round {
-            0 => due_beside(shape, ids, &shown),
+            0 => due_beside(shape, ids, &shown, added, &mut is_shown_anew),
             _ => due(shape, ids),
         });
         shown.extend(due.iter().filter_map(|due| Some((due.id.clone(), due.row.clone()?))));
@@ -110,10 +104,10 @@ pub fn elect(shape: &Shape, ids: &[String], added: &Added, locked: Shown) -> Vec
         }
         is_shown_anew |= due.iter().any(|due| due.row.is_none() || due.shows.is_none());
     }
-    // Another session's row, beside which ours stepped back, may show the winner already; and so may what came
-    // of a delete.
+    // Another session's row, which has come since the locks were taken, may show the winner already; and so may
+    // what came of a delete.
     if is_shown_anew {
-        shown.extend(role::as_owner(shape.owner, || lock(shape, ids)));
+        shown.extend(look());
     }
     conflicted::note(shape, ids, added.revisions, &shown)
 }
@@ -140,12 +134,24 @@ pub fn lock(shape: &Shape, ids: &[String]) -> Shown {
     })
 }
 
-/// The first look, where the rows are those that were locked a moment ago: only the twin is asked. A row that has come
-/// since is met by the INSERT, which steps back, and the next look is at both.
-fn due_beside(shape: &Shape, ids: &[String], shown: &Shown) -> Vec<Due> {
+/// The first look, where the rows are those that were locked before: only the twin is asked, and where the batch is all
+/// that it had, not even that. A row that has come since is met by the INSERT, which steps back, and the next look is at
+/// both. Where no INSERT may come of it, `may_have_come` is set if there was no row.
+fn due_beside(
+    shape: &Shape,
+    ids: &[String],
+    shown: &Shown,
+    added: &Added,
+    may_have_come: &mut bool,
+) -> Vec<Due> {
     let rows: HashMap<&str, &RevisionId> =
         shown.iter().map(|(id, revision)| (id.as_str(), revision)).collect();
-    let (tops, passed) = tops(shape, ids);
+    let mut known = added.winners_of_new();
+    let (new, others): (Vec<&String>, Vec<&String>) =
+        ids.iter().partition(|id| known.contains_key(id.as_str()));
+    let (mut tops, passed) = tops(shape, &others);
+    tops.extend(new.into_iter().map(|id| (id.clone(), known.remove(id.as_str()).cloned())));
+    *may_have_come |= passed.iter().any(|id| !rows.contains_key(id.as_str()));
     let mut found = if passed.is_empty() { Vec::new() } else { due(shape, &passed) };
     for (id, top) in tops {
         let row = rows.get(id.as_str()).copied();
@@ -159,13 +165,16 @@ fn due_beside(shape: &Shape, ids: &[String], shown: &Shown) -> Vec<Due> {
 
 /// The records' highest revisions where they are the winners, as most often; and the records whose highest is a
 /// tombstone or a stub.
-fn tops(shape: &Shape, ids: &[String]) -> (Vec<(String, Option<RevisionId>)>, Vec<String>) {
+fn tops(shape: &Shape, ids: &[&String]) -> (Vec<(String, Option<RevisionId>)>, Vec<String>) {
+    if ids.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
     let sight = Sight::now();
     let mut walk = Walk::of_records(shape, &sight);
     // SAFETY: the descriptor stays while the walk lasts.
     let mut cells = unsafe { Cells::for_rows(walk.desc()) };
     let (mut tops, mut passed) = (Vec::with_capacity(ids.len()), Vec::new());
-    for id in ids {
+    for &id in ids {
         // SAFETY: a text, which stays; the row is taken apart before the walk goes on.
         unsafe {
             walk.seek(id.as_str().into_datum().unwrap_or(pg_sys::Datum::from(0)));

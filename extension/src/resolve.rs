@@ -122,7 +122,7 @@ fn resolve(
     let added: Vec<&Revision> = added.iter().collect();
     if !added.is_empty() {
         let added = expected::while_capturing(shape.twin_relation, || twin::insert(shape, &added));
-        reconcile::reconcile(shape, &ids, &added, locked);
+        reconcile::reconcile(shape, &ids, &added, Some(locked));
     }
     Ok(outcome)
 }

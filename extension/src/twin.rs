@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, Value};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::append::{self, Fitting};
 use crate::argument::Json;
@@ -115,13 +115,30 @@ pub struct Added<'a> {
     pub revisions: &'a [&'a Revision],
     /// Whether another session has brought the body of any of them at the same moment.
     pub is_met: bool,
+    /// Records of which the twin had no revision, not even a stub, before these.
+    new: BTreeSet<&'a str>,
     bodies: Vec<Option<Vec<Option<pg_sys::Datum>>>>,
 }
 
 impl<'a> Added<'a> {
     /// Revisions of which the twin alone says what they say.
     pub fn in_twin(revisions: &'a [&'a Revision]) -> Added<'a> {
-        Added { revisions, is_met: false, bodies: revisions.iter().map(|_| None).collect() }
+        let bodies = revisions.iter().map(|_| None).collect();
+        Added { revisions, is_met: false, new: BTreeSet::new(), bodies }
+    }
+
+    /// The winners of records that were new, where it is their highest revision. Whoever has added others since shows
+    /// one of them, or nothing but tombstones.
+    pub fn winners_of_new(&self) -> HashMap<&'a str, &'a RevisionId> {
+        let mut highest: HashMap<&str, &Revision> = HashMap::new();
+        for &new in self.revisions.iter().filter(|new| self.new.contains(new.id.as_str())) {
+            let at = highest.entry(new.id.as_str()).or_insert(new);
+            if new.revision > at.revision {
+                *at = new;
+            }
+        }
+        let living = highest.into_iter().filter(|(_, new)| !new.deleted);
+        living.map(|(id, new)| (id, &new.revision)).collect()
     }
 
     /// Forgets the bodies of records that another session has brought revisions of.
@@ -200,15 +217,19 @@ pub fn insert<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
 }
 
 /// The same for a batch of which some may be on their way from another session. `is_there` says which the twin has as
-/// stubs. Where others are met it fails with `Error::Overtaken`, and has to be taken back: two batches that wait for
+/// stubs, `records` of which records it has nothing. Where others are met it fails with `Error::Overtaken`, and has to be taken back: two batches that wait for
 /// one another's rows would wait for ever. `insert_in_order` is what comes then.
 pub fn insert_unless_overtaken<'a>(
     shape: &Shape,
     new: &'a [&'a Revision],
     is_there: impl Fn(&Revision) -> bool,
+    records: BTreeSet<&'a str>,
 ) -> Added<'a> {
     match append::fitting(shape) {
-        Some(twin) => insert_into_twin(shape, twin.stepping_back(), new, is_there),
+        Some(twin) => {
+            let added = insert_into_twin(shape, twin.stepping_back(), new, is_there);
+            Added { new: records, ..added }
+        }
         None => insert_in_order(shape, new),
     }
 }
@@ -247,7 +268,7 @@ fn insert_into_twin<'a>(
         }
     });
     let is_met = filled + rows < new.len() as u64;
-    let mut added = Added { revisions: new, is_met, bodies: bodies_kept };
+    let mut added = Added { revisions: new, is_met, new: BTreeSet::new(), bodies: bodies_kept };
     added.forget(&known);
     added
 }
