@@ -1,9 +1,9 @@
 //! In charge of the small functions that the extension's own SQL calls for a row: its record id, its
 //! tombstone, its parent, what it carries on.
 
+use pgrx::AnyElement;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use pgrx::{AnyElement, JsonB};
 use revision::{Attributes, RevisionId, Value};
 
 use crate::argument::Json;
@@ -68,14 +68,16 @@ fn _carried(
     extra: Json,
     before: AnyElement,
     after: AnyElement,
-) -> Option<JsonB> {
+) -> Option<AnyElement> {
     let shape = Shape::of(relation).or_report();
     let _settings = shape.settings();
     let (_, _, before) = of_table(&shape, &before);
     let (_, _, after) = of_table(&shape, &after);
     let kept = extra.read().and_then(|extra| Extra::read(&extra)).map_err(Error::of_argument);
     let kept = kept.or_report();
-    kept.carried(&shape, |name| before.get(name) != after.get(name)).write().map(JsonB)
+    let carried = kept.carried(&shape, |name| before.get(name) != after.get(name)).write()?;
+    // SAFETY: it has just been written as a jsonb.
+    unsafe { AnyElement::from_polymorphic_datum(carried, false, pg_sys::JSONBOID) }
 }
 
 fn of_table(shape: &Shape, row: &AnyElement) -> (String, RevisionId, Attributes) {

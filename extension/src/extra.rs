@@ -6,10 +6,14 @@
 //! that the revision doesn't have though the table has the column. So a revision is always
 //! given back exactly as it was hashed.
 
+use pgrx::pg_sys;
+use pgrx::prelude::*;
 use revision::{Attributes, Value};
 use std::collections::BTreeMap;
 
 use crate::error::Error;
+use crate::form::{self, Names, Writer};
+use crate::jsonb::Jsonb;
 use crate::shape::Shape;
 
 #[derive(Default, Clone, PartialEq)]
@@ -39,21 +43,24 @@ impl Extra {
         Ok(Extra { attributes: attributes?, foreign })
     }
 
-    /// The column's value; nothing to say is null.
-    pub fn write(&self) -> Option<serde_json::Value> {
+    /// The column's value, a jsonb; nothing to say is null.
+    pub fn write(&self) -> Option<pg_sys::Datum> {
         if self.attributes.is_empty() && !self.foreign {
             return None;
         }
-        let wire = |value: &Option<Value>| match value {
-            Some(value) => value.to_wire(),
-            None => serde_json::Value::Object(Default::default()),
+        let none = Attributes::new();
+        let is_marked = self.foreign && !self.attributes.contains_key(FOREIGN);
+        let marked = is_marked.then_some(FOREIGN);
+        let names = Names::of(self.attributes.keys().map(String::as_str).chain(marked));
+        let values: Vec<&Option<Value>> = self.attributes.values().collect();
+        let mut out = Vec::new();
+        let write = |out: &mut Jsonb, at: usize| match values.get(at) {
+            Some(Some(value)) => form::write_value(value, out),
+            Some(None) => form::write_attributes(&none, out),
+            None => out.truth(),
         };
-        let mut members = serde_json::Map::new();
-        if self.foreign {
-            members.insert(FOREIGN.into(), true.into());
-        }
-        members.extend(self.attributes.iter().map(|(name, value)| (name.clone(), wire(value))));
-        Some(members.into())
+        Jsonb::on(&mut out).object(&names, |_| true, write);
+        out.as_slice().into_datum()
     }
 
     /// Puts what is kept here over what the columns say.

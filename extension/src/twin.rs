@@ -381,7 +381,7 @@ fn bodies(shape: &Shape, new: &Revision) -> (Vec<Option<pg_sys::Datum>>, Option<
         }
     }
     extra.foreign = new.is_foreign();
-    (datums, extra.write().and_then(|kept| pgrx::JsonB(kept).into_datum()))
+    (datums, extra.write())
 }
 
 /// The revision that a row of the twin is.
