@@ -152,11 +152,7 @@ fn without_revisions<'a>(
         return ids;
     }
     let mut walk = Walk::of_records(shape, sight);
-    ids.retain(|id| {
-        // SAFETY: a text, which stays.
-        unsafe { walk.seek(id.into_datum().unwrap_or(pg_sys::Datum::from(0))) };
-        walk.next().is_none()
-    });
+    ids.retain(|id| !walk.has(id));
     ids
 }
 

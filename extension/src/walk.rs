@@ -162,6 +162,13 @@ impl<'a> Walk<'a> {
         self.go(1);
     }
 
+    /// Whether there is any row of a record.
+    pub fn has(&mut self, id: &str) -> bool {
+        // SAFETY: a text, which stays.
+        unsafe { self.seek(id.into_datum().unwrap_or(pg_sys::Datum::from(0))) };
+        self.next().is_some()
+    }
+
     /// The row of a revision, or the highest above it.
     ///
     /// # Safety
