@@ -148,8 +148,9 @@ fn erase(shape: &Shape, id: &str) -> Result<RevisionId, Error> {
 /// Erases what these revisions end, where they say so, and what has come of records that were erased
 /// before. Who may only write the table can't make it forget: the mark is heeded from the table's owner,
 /// as which a replication runs, also where somebody else has brought it first.
-pub fn heed(shape: &Shape, batch: &[&Arrival]) {
-    if !history::may_have_extras(shape) {
+pub fn heed<'a>(shape: &Shape, batch: impl Iterator<Item = &'a Arrival>) {
+    let ids: BTreeSet<&str> = batch.map(|arrival| arrival.revision.id.as_str()).collect();
+    if ids.is_empty() || !history::may_have_extras(shape) {
         return;
     }
     let sql = format!(
@@ -157,7 +158,6 @@ pub fn heed(shape: &Shape, batch: &[&Arrival]) {
           where h._id = any ($1) and h._deleted and h._extra @> $2 and h._extra is not null",
         shape.twin
     );
-    let ids: BTreeSet<&str> = batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
     let mark = serde_json::json!({MARK: Value::Bool(true).to_wire()});
     let args = [spi::texts(ids), spi::json(&mark)];
     let ends = spi::rows(&sql, &args, |row| Revision {

@@ -109,7 +109,10 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
     if !bodies.is_empty() || !names.is_empty() || shape.policy.conflicts != Conflicts::Keep {
         reconcile::reconcile(shape, &ids, &added, Some(locked));
     }
-    erase::heed(shape, batch);
+    // What lives in a record that was new has ended nothing, and nobody has ended it: who names it is met.
+    let may_end =
+        |arrival: &&&Arrival| arrival.revision.deleted || !added.is_of_new(&arrival.revision.id);
+    erase::heed(shape, batch.iter().filter(may_end).copied());
     outcomes
 }
 

@@ -127,11 +127,16 @@ impl<'a> Added<'a> {
         Added { revisions, is_met: false, new: BTreeSet::new(), bodies }
     }
 
+    /// Whether the twin had nothing of a record before these.
+    pub fn is_of_new(&self, id: &str) -> bool {
+        self.new.contains(id)
+    }
+
     /// The winners of records that were new, where it is their highest revision. Whoever has added others since shows
     /// one of them, or nothing but tombstones.
     pub fn winners_of_new(&self) -> HashMap<&'a str, &'a RevisionId> {
         let mut highest: HashMap<&str, &Revision> = HashMap::new();
-        for &new in self.revisions.iter().filter(|new| self.new.contains(new.id.as_str())) {
+        for &new in self.revisions.iter().filter(|new| self.is_of_new(&new.id)) {
             let at = highest.entry(new.id.as_str()).or_insert(new);
             if new.revision > at.revision {
                 *at = new;
