@@ -183,13 +183,14 @@ impl<'a> Added<'a> {
 }
 
 /// Whether a body says of every column what the table is to show: not so where one was renamed, or where what the
-/// revision doesn't name is for the column's default or its domain to say.
-fn is_whole(shape: &Shape, new: &Revision) -> bool {
+/// revision doesn't name is for the column's default or its domain to say. Where nothing is kept beside it names all.
+fn is_whole(shape: &Shape, new: &Revision, has_extra: bool) -> bool {
     let is_said = |column: &Column| {
         let is_plain = || column.codec.base_type() == column.codec.type_oid;
         new.attributes.contains_key(&column.name) || (column.default.is_none() && is_plain())
     };
-    !new.deleted && shape.eras.is_empty() && shape.attribute_columns().all(is_said)
+    let is_all_said = || !has_extra || shape.attribute_columns().all(is_said);
+    !new.deleted && shape.eras.is_empty() && is_all_said()
 }
 
 /// Where a row of the table has the values that `table_datums` gives.
@@ -269,7 +270,7 @@ fn insert_into_twin<'a>(
                 extra,
             };
             append.add(head, |column| body[column]);
-            bodies_kept.push(is_whole(shape, new).then_some(body));
+            bodies_kept.push(is_whole(shape, new, extra.is_some()).then_some(body));
         }
     });
     let is_met = filled + rows < new.len() as u64;
@@ -377,13 +378,19 @@ fn bodies(shape: &Shape, new: &Revision) -> (Vec<Option<pg_sys::Datum>>, Option<
     let mut extra = Extra::default();
     let mut datums = vec![None; shape.columns.len()];
     let parts = if new.deleted { Vec::new() } else { key_parts(shape, &new.id) };
+    // Columns and attributes stand by their names: what is passed over has no column.
+    let mut said = new.attributes.iter().peekable();
+    let mut others = Vec::new();
     for at in &shape.attributes {
-        datums[*at] = body(shape, &shape.columns[*at], new, &parts, &mut extra);
-    }
-    for (name, value) in &new.attributes {
-        if shape.attribute(name).is_none() {
-            extra.attributes.insert(name.clone(), Some(value.clone()));
+        let column = &shape.columns[*at];
+        while let Some(other) = said.next_if(|(name, _)| **name < column.name) {
+            others.push(other);
         }
+        let value = said.next_if(|(name, _)| **name == column.name).map(|(_, value)| value);
+        datums[*at] = body(shape, column, new, value, &parts, &mut extra);
+    }
+    for (name, value) in others.into_iter().chain(said) {
+        extra.attributes.insert(name.clone(), Some(value.clone()));
     }
     extra.foreign = new.is_foreign();
     (datums, extra.write())
@@ -408,12 +415,13 @@ fn body(
     shape: &Shape,
     column: &Column,
     new: &Revision,
+    value: Option<&Value>,
     parts: &[Cow<str>],
     extra: &mut Extra,
 ) -> Option<pg_sys::Datum> {
     let place = shape.key_columns().position(|key| key.name == column.name);
     let part = place.and_then(|place| parts.get(place));
-    let Some(value) = new.attributes.get(&column.name) else {
+    let Some(value) = value else {
         if new.deleted {
             return None;
         }
