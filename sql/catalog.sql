@@ -47,6 +47,15 @@ create table godwit.conflicted (
 );
 comment on table godwit.conflicted is 'Records that may have conflicts; read godwit.conflicts.';
 
+-- Every record of which a revision came after one made on it, or without its ancestry, is here: the twin's key alone
+-- doesn't tell what leaves it has. Maybe others.
+create table godwit.unordered (
+    relation regclass not null,
+    record_id text collate "C" not null,
+    primary key (relation, record_id)
+);
+comment on table godwit.unordered is 'Records whose revisions may not have come one on top of the other.';
+
 -- One number for every change in this database; see godwit._next_sequence.
 create sequence godwit.change_sequence as bigint maxvalue 9007199254740991;
 
@@ -75,6 +84,7 @@ select pg_catalog.pg_extension_config_dump('godwit.tracked', '');
 select pg_catalog.pg_extension_config_dump('godwit.rejected', '');
 select pg_catalog.pg_extension_config_dump('godwit.rejected_number_seq', '');
 select pg_catalog.pg_extension_config_dump('godwit.conflicted', '');
+select pg_catalog.pg_extension_config_dump('godwit.unordered', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation_number_seq', '');
 select pg_catalog.pg_extension_config_dump('godwit.incarnation_mark', '');

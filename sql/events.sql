@@ -73,6 +73,9 @@ begin
     delete from godwit.conflicted c
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = c.relation;
+    delete from godwit.unordered u
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = u.relation;
     delete from godwit.era e
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = e.relation;

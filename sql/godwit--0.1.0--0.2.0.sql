@@ -35,6 +35,13 @@ create table godwit.conflicted (
 );
 comment on table godwit.conflicted is 'Records that may have conflicts; read godwit.conflicts.';
 
+create table godwit.unordered (
+    relation regclass not null,
+    record_id text collate "C" not null,
+    primary key (relation, record_id)
+);
+comment on table godwit.unordered is 'Records whose revisions may not have come one on top of the other.';
+
 create sequence godwit.horizon as bigint minvalue 0 start 0 maxvalue 9007199254740991;
 
 create table godwit.era (
@@ -148,6 +155,7 @@ create policy tidy on godwit.peers for delete using (pg_catalog.pg_has_role(
 grant select, insert, update, delete on godwit.peers to public;
 
 select pg_catalog.pg_extension_config_dump('godwit.conflicted', '');
+select pg_catalog.pg_extension_config_dump('godwit.unordered', '');
 select pg_catalog.pg_extension_config_dump('godwit.peers', '');
 select pg_catalog.pg_extension_config_dump('godwit.era', '');
 
@@ -2451,6 +2459,9 @@ begin
     delete from godwit.conflicted c
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = c.relation;
+    delete from godwit.unordered u
+     using pg_event_trigger_dropped_objects() o
+     where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = u.relation;
     delete from godwit.era e
      using pg_event_trigger_dropped_objects() o
      where o.classid = 'pg_class'::regclass and o.objsubid = 0 and o.objid = e.relation;

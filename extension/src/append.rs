@@ -20,6 +20,7 @@ use crate::row::Cells;
 use crate::sequence;
 use crate::shape::Shape;
 use crate::twin::{self, Revision};
+use crate::unordered;
 
 /// How much is collected before it is written, in rows and bytes: as much as COPY
 /// (MAX_BUFFERED_TUPLES and MAX_BUFFERED_BYTES in commands/copyfrom.c).
@@ -258,6 +259,7 @@ impl<'a> Append<'a> {
         if !clashes.is_empty() {
             let insert = || twin::insert_by_sql(self.shape, &clashes);
             rows += role::as_owner(self.shape.owner, insert);
+            unordered::note(self.shape, twin::names(&clashes));
         }
         let known = self.clashes.into_iter().map(|(_, revision)| revision.id).collect();
         Added { rows, known }

@@ -8,6 +8,7 @@ use crate::expected;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
+use crate::unordered;
 
 /// Returns the records whose new revisions another session has made something of meanwhile.
 pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
@@ -73,7 +74,7 @@ fn same_record(shape: &Shape) -> String {
     }
 }
 
-/// The records whose new revisions have children already.
+/// The records whose new revisions have children already. They have come after those.
 fn overtaken(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
     let sql = format!(
         "select distinct {id} from godwit_new n where exists (
@@ -83,7 +84,9 @@ fn overtaken(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
         id = shape.id_of_row("n"),
         twin = shape.twin,
     );
-    spi::rows_in_trigger(trigger, &sql, &[], |row| row.need(1))
+    let ids: Vec<String> = spi::rows_in_trigger(trigger, &sql, &[], |row| row.need(1));
+    unordered::list(shape, &ids);
+    ids
 }
 
 pub fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {

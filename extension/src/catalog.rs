@@ -52,7 +52,9 @@ fn _forget(relation: pg_sys::Oid) {
     require_owner(&[relation]).or_report();
     let args = [spi::oid(relation)];
     role::as_owner(catalog_owner(), || {
-        for table in ["rejected", "conflicted", "era", "local_documents", "attachment_parts"] {
+        for table in
+            ["rejected", "conflicted", "unordered", "era", "local_documents", "attachment_parts"]
+        {
             spi::run(&format!("delete from godwit.{table} where relation = $1"), &args);
         }
         spi::run("delete from godwit.tracked where relation = $1", &args);

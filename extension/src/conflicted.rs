@@ -20,6 +20,7 @@ use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin::{self, Revision};
+use crate::unordered;
 
 /// Takes note of conflicts that these added revisions begin or end. `shown` is what the table
 /// showed of these records before and since.
@@ -128,7 +129,7 @@ fn list(shape: &Shape, ids: &[String]) {
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }
 
-/// Lists every record of a table that has conflicts.
+/// Lists every record of a table that has conflicts, or whose revisions are no line.
 #[pg_extern(sql = false)]
 fn _list_conflicts(relation: pg_sys::Oid) {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
@@ -142,6 +143,7 @@ fn _list_conflicts(relation: pg_sys::Oid) {
     );
     let ids: Vec<String> = role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.need(1)));
     list(&shape, &ids);
+    unordered::list_all(&shape);
 }
 
 /// Which of these records are listed; they are locked.

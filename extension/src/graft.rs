@@ -15,6 +15,7 @@ use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin::{self, Added, Revision};
+use crate::unordered;
 use crate::walk::{Sight, Walk};
 
 /// A revision that came from elsewhere.
@@ -84,6 +85,7 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
         outcomes.push(outcome);
         follow(&mut known, &mut names, arrival);
     }
+    unordered::list(shape, &cut_short(batch, &known));
     // Two batches with the same records wait for one another in one order.
     bodies.sort_by(|a, b| (&a.id, &a.revision).cmp(&(&b.id, &b.revision)));
     let added = expected::while_capturing(shape.twin_relation, || {
@@ -114,6 +116,16 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
         |arrival: &&&Arrival| arrival.revision.deleted || !added.is_of_new(&arrival.revision.id);
     erase::heed(shape, batch.iter().filter(may_end).copied());
     outcomes
+}
+
+/// The records of which a line ends with a revision that isn't a first one, and of whose parent nobody knows.
+fn cut_short(batch: &[&Arrival], known: &HashMap<Key, Known>) -> Vec<String> {
+    let is_cut_short = |arrival: &&&Arrival| {
+        let last = arrival.line.last().filter(|last| last.generation() > 1);
+        let here = last.map(|last| known.get(&(arrival.revision.id.as_str(), last)));
+        here.is_some_and(|here| here.is_none_or(|here| !here.parent))
+    };
+    batch.iter().filter(is_cut_short).map(|arrival| arrival.revision.id.clone()).collect()
 }
 
 /// Takes the names of an arrival's line that the twin lacks, or has without a parent.
@@ -218,7 +230,10 @@ fn name(shape: &Shape, names: &BTreeMap<Key, Option<&RevisionId>>) {
         spi::texts(revisions.iter().map(String::as_str)),
         spi::optional_texts(&parents),
     ];
-    spi::run(&sql, &args);
+    // Another session may have brought what is named, and its body, after what has just been made on it.
+    if spi::run(&sql, &args) < names.len() as u64 {
+        unordered::note(shape, names.keys().copied());
+    }
 }
 
 fn is_same(same: bool, new: &Revision) -> Grafted {

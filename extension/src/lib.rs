@@ -40,6 +40,7 @@ mod stamp;
 mod transition;
 mod trigger;
 mod twin;
+mod unordered;
 
 // What callers ask for.
 mod answer;

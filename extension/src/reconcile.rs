@@ -23,6 +23,7 @@ use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
 use crate::trigger;
 use crate::twin::{self, Added, Revision};
+use crate::unordered;
 use crate::walk::{Sight, Walk};
 
 trigger::entry!(godwit_reconcile, pg_finfo_godwit_reconcile, reconcile_added);
@@ -51,6 +52,7 @@ fn reconcile_added(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         let ids: BTreeSet<&str> = added.iter().map(|new| new.id.as_str()).collect();
         let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
         let added: Vec<&Revision> = added.iter().collect();
+        unordered::list(&shape, &ids);
         reconcile(&shape, &ids, &Added::in_twin(&added), None);
     }
     trigger::nothing()

@@ -13,6 +13,7 @@ use crate::extra::Extra;
 use crate::row::{self, Cells};
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
+use crate::unordered;
 
 /// A revision as it is about to be kept.
 pub struct Revision {
@@ -243,6 +244,7 @@ pub fn insert_unless_overtaken<'a>(
 /// The same one after the other, so that whoever brings a part of them is waited for at the first.
 pub fn insert_in_order<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
     let is_met = insert_by_sql(shape, new) < new.len() as u64;
+    unordered::note(shape, names(new));
     Added { is_met, ..Added::in_twin(new) }
 }
 
@@ -253,7 +255,11 @@ fn insert_into_twin<'a>(
     is_there: impl Fn(&Revision) -> bool,
 ) -> Added<'a> {
     let stubs: Vec<&Revision> = new.iter().copied().filter(|new| is_there(new)).collect();
-    let filled = if stubs.is_empty() { 0 } else { insert_by_sql(shape, &stubs) };
+    let mut filled = 0;
+    if !stubs.is_empty() {
+        filled = insert_by_sql(shape, &stubs);
+        unordered::note(shape, names(&stubs));
+    }
     let mut bodies_kept = Vec::with_capacity(new.len());
     let append::Added { rows, known } = twin.append(|append| {
         for new in new {
@@ -277,6 +283,11 @@ fn insert_into_twin<'a>(
     let mut added = Added { revisions: new, is_met, new: BTreeSet::new(), bodies: bodies_kept };
     added.forget(&known);
     added
+}
+
+/// What these revisions are known by.
+pub fn names<'a>(of: &'a [&Revision]) -> impl Iterator<Item = (&'a str, &'a RevisionId)> {
+    of.iter().map(|new| (new.id.as_str(), &new.revision))
 }
 
 /// The same in one statement.

@@ -33,6 +33,13 @@ create table godwit.conflicted (
 );
 comment on table godwit.conflicted is 'Records that may have conflicts; read godwit.conflicts.';
 
+create table godwit.unordered (
+    relation regclass not null,
+    record_id text collate "C" not null,
+    primary key (relation, record_id)
+);
+comment on table godwit.unordered is 'Records whose revisions may not have come one on top of the other.';
+
 create sequence godwit.horizon as bigint minvalue 0 start 0 maxvalue 9007199254740991;
 
 create table godwit.era (
@@ -146,6 +153,7 @@ create policy tidy on godwit.peers for delete using (pg_catalog.pg_has_role(
 grant select, insert, update, delete on godwit.peers to public;
 
 select pg_catalog.pg_extension_config_dump('godwit.conflicted', '');
+select pg_catalog.pg_extension_config_dump('godwit.unordered', '');
 select pg_catalog.pg_extension_config_dump('godwit.peers', '');
 select pg_catalog.pg_extension_config_dump('godwit.era', '');
 

@@ -1,5 +1,6 @@
 -- What every other test ends with: the table compared with one recomputed from its history.
--- The election is written out here once more, apart from the extension's own.
+-- The election is written out here once more, apart from the extension's own. So is what godwit.unordered lists: what looks
+-- like a line by its names, and is none.
 create function differences(relation regclass)
 returns table (id text, shown text, elected text)
 language plpgsql as $$
@@ -26,7 +27,17 @@ begin
          select l._id, ''a conflict that is not listed'', null from leaves l
           where not l._deleted and not exists (
                 select from godwit.conflicted c where c.relation = %2$L::regclass and c.record_id = l._id)
-          group by l._id having count(*) > 1', twin, relation, id_sql);
+          group by l._id having count(*) > 1
+         union all
+         select l._id, ''no line, and not listed'', null from (
+                select h._id, h._prev::text as previous, h._stub, h._seq, lag(h._rev::text) over below as lower,
+                       max(h._seq) filter (where not h._stub) over (below rows between unbounded preceding and 1 preceding) as before
+                  from %1$s h where h._id in (
+                       select s._id from %1$s s group by s._id
+                       having count(distinct godwit.generation(s._rev)) = count(*) and max(godwit.generation(s._rev)) = count(*))
+                window below as (partition by h._id order by h._rev)) l
+          where (l.previous is distinct from l.lower or (not l._stub and l._seq < l.before)) and not exists (
+                select from godwit.unordered u where u.relation = %2$L::regclass and u.record_id = l._id)', twin, relation, id_sql);
 end
 $$;
 

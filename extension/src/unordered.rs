@@ -1,0 +1,66 @@
+//! In charge of `godwit.unordered`: the records whose revisions may not have come one on top of the other. Who isn't
+//! listed has, of each revision above the first, the parent, and no body that came after what was made on it.
+//!
+//! Then the twin's key tells a line: A, B, C, one of each generation from the first on, can only be C on B on A, and C
+//! came last. Where something stands beside the line, because it branched or because an insert met a
+//! delete on its way, there are two of a generation, and nothing need be listed for it. What the key doesn't tell is
+//! listed here by who adds it: C without a parent, where its ancestry was cut short; B after C, where it was known by
+//! name. Plain SQL and edits add neither. The list may be too long and is never too short.
+
+use revision::RevisionId;
+
+use crate::rejected::catalog_owner;
+use crate::role;
+use crate::shape::Shape;
+use crate::spi;
+
+/// Lists these records.
+pub fn list(shape: &Shape, ids: &[String]) {
+    if ids.is_empty() {
+        return;
+    }
+    // Nobody strikes one: whose entry is on its way is waited for.
+    let sql = "insert into godwit.unordered (relation, record_id)
+               select $1, id from unnest($2) id group by id order by id
+                   on conflict do nothing";
+    let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
+    role::as_owner(catalog_owner(), || spi::run(sql, &args));
+}
+
+/// Lists the records of those of these revisions, just written or met, that came after what was made on them. A child
+/// that is a stub stands for that.
+pub fn note<'a>(shape: &Shape, revisions: impl Iterator<Item = (&'a str, &'a RevisionId)>) {
+    let (ids, revisions): (Vec<&str>, Vec<String>) =
+        revisions.map(|(id, revision)| (id, revision.to_string())).unzip();
+    let sql = format!(
+        "select distinct h._id from unnest($1, $2) k(id, revision)
+           join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision
+          where exists (select from {twin} c
+                 where c._id = h._id and c._prev operator(godwit.=) h._rev
+                   and c._rev operator(godwit.>) godwit._generation_floor(h._rev, 1)
+                   and c._rev operator(godwit.<) godwit._generation_floor(h._rev, 2)
+                   and (c._stub or c._seq < h._seq))",
+        twin = shape.twin,
+    );
+    let args = [spi::texts(ids), spi::texts(revisions.iter().map(String::as_str))];
+    let late: Vec<String> =
+        role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.need(1)));
+    list(shape, &late);
+}
+
+/// Lists every record of a table whose revisions are no line, whatever the key tells of it.
+pub fn list_all(shape: &Shape) {
+    let sql = format!(
+        "select distinct l._id from (
+                select h._id, h._rev, h._prev, h._seq, h._stub, lag(h._rev) over below as lower,
+                       max(h._seq) filter (where not h._stub)
+                           over (below rows between unbounded preceding and 1 preceding) as before
+                  from {twin} h window below as (partition by h._id order by h._rev)) l
+          where case when l.lower is null then godwit.generation(l._rev) > 1
+                     else l._prev is distinct from l.lower end
+             or not l._stub and l._seq < l.before",
+        twin = shape.twin,
+    );
+    let ids: Vec<String> = role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.need(1)));
+    list(shape, &ids);
+}
