@@ -68,6 +68,7 @@ mod rejected;
 mod resolve;
 mod retry;
 mod sent_jsonb;
+mod straight;
 mod stream;
 mod verify;
 mod walk;

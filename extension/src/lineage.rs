@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use crate::body::Body;
-use crate::latest::Line;
 use crate::policy;
 use crate::shape::Shape;
 use crate::walk::{Stored, Walk};
@@ -53,45 +52,12 @@ pub fn among_seen(shape: &Shape, records: &mut Walk, revision: &mut Body) -> Win
 pub type Leaf = (Stored, bool);
 
 /// A record's leaves, the highest first. Children come before their parents.
-pub fn leaves(records: &mut Walk, revision: &mut Body, each: impl FnMut(&Body, bool)) -> Vec<Leaf> {
-    below(Vec::new(), Parents::default(), records, revision, each)
-}
-
-/// The same of a record whose revisions came in a line up to `tip`, as far as its first. None where others of the
-/// record's stand among them.
-///
-/// The walk goes past one entry for each revision of the line but the first, whatever it is. Then the first must
-/// come: for the line's are there and stand above it, and one of them would come instead if what was passed was
-/// another's, or an entry whose row is gone.
-pub fn leaves_of_line(
-    line: &Line,
-    tip: &Body,
-    records: &mut Walk,
-    revision: &mut Body,
-    mut each: impl FnMut(&Body),
-) -> Option<Vec<Leaf>> {
-    records.skip(line.count - 1);
-    let tuple = records.next()?;
-    // SAFETY: a tuple of the twin, which stays until the walk goes on.
-    unsafe { revision.take(tuple) };
-    if revision.revision() != line.first {
-        return None;
-    }
-    each(revision);
-    let leaves = vec![(Stored::of(tip.revision()), tip.is_deleted())];
-    let mut parents = Parents::default();
-    parents.name(revision.previous());
-    Some(below(leaves, parents, records, revision, |revision, _| each(revision)))
-}
-
-/// Goes on with what stands below the leaves and the parents that were seen.
-fn below(
-    mut leaves: Vec<Leaf>,
-    mut parents: Parents,
+pub fn leaves(
     records: &mut Walk,
     revision: &mut Body,
     mut each: impl FnMut(&Body, bool),
 ) -> Vec<Leaf> {
+    let (mut leaves, mut parents) = (Vec::new(), Parents::default());
     while let Some(tuple) = records.next() {
         pgrx::check_for_interrupts!();
         // SAFETY: a tuple of the twin, which stays until the walk goes on.

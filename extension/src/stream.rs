@@ -102,7 +102,7 @@ struct Source<'a> {
     other: Body<'a>,
     winners: HashMap<String, Winner>,
     /// Each record's latest change, where only that is asked for.
-    latest: Option<Latest>,
+    latest: Option<Latest<'a>>,
     texts: Texts,
     ancestor: Body<'a>,
 }
@@ -199,7 +199,7 @@ impl<'a> Source<'a> {
             revisions: Walk::of_revisions(shape, sight),
             other,
             winners: HashMap::new(),
-            latest: ask.leaves.then(|| Latest::until(horizon)),
+            latest: ask.leaves.then(|| Latest::until(shape, sight, horizon)),
             texts: Texts::default(),
             ancestor: Body::of(shape),
         })
@@ -382,6 +382,9 @@ impl<'a> Source<'a> {
     fn write_leaf(&mut self, (stored, is_deleted): &Leaf, out: &mut impl Writer) {
         if self.include == Include::Nothing {
             return self.body.write_name(stored.bytes(), *is_deleted, out);
+        }
+        if self.include == Include::Records && stored.bytes() == self.body.revision() {
+            return self.body.write(Ancestry::Parent, out);
         }
         // SAFETY: the id is a text, the tuple one of the twin's.
         let row = unsafe { self.revisions.find(self.body.id_datum(), stored.datum()) };

@@ -2,17 +2,22 @@
 //! listed has, of each revision above the first, the parent, and no body that came after what was made on it.
 //!
 //! Then the twin's key tells a line: A, B, C, one of each generation from the first on, can only be C on B on A, and C
-//! came last. Where something stands beside the line, because it branched or because an insert met a
+//! came last (`straight.rs`). Where something stands beside the line, because it branched or because an insert met a
 //! delete on its way, there are two of a generation, and nothing need be listed for it. What the key doesn't tell is
 //! listed here by who adds it: C without a parent, where its ancestry was cut short; B after C, where it was known by
 //! name. Plain SQL and edits add neither. The list may be too long and is never too short.
 
+use pgrx::pg_sys;
+use pgrx::prelude::*;
 use revision::RevisionId;
+use std::ffi::CStr;
 
+use crate::history;
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::shape::Shape;
 use crate::spi;
+use crate::walk::{self, Sight, Walk};
 
 /// Lists these records.
 pub fn list(shape: &Shape, ids: &[String]) {
@@ -63,4 +68,46 @@ pub fn list_all(shape: &Shape) {
     );
     let ids: Vec<String> = role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.need(1)));
     list(shape, &ids);
+}
+
+/// The list as others are seen at the same time.
+pub struct Listed<'a> {
+    /// None where nothing was ever listed.
+    entries: Option<Walk<'a>>,
+    relation: pg_sys::Datum,
+}
+
+impl<'a> Listed<'a> {
+    pub fn of(shape: &Shape, sight: &'a Sight) -> Listed<'a> {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        // SAFETY: catalog look-ups by names. The index is looked up when its table is locked, to the end of the transaction.
+        let (list, index) = unsafe {
+            let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
+            let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
+            let list = find(c"unordered");
+            pg_sys::LockRelationOid(list, lock);
+            (list, find(c"unordered_pkey"))
+        };
+        let equal = |number, function, value| {
+            walk::key(number, pg_sys::BTEqualStrategyNumber, function, value)
+        };
+        let keys = [
+            equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum()),
+            equal(2, pg_sys::F_TEXTEQ, "".into_datum()),
+        ];
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        let walk = || Walk::of_table(list, sight, index, keys, 2, forward);
+        Listed { entries: (!history::is_empty(index)).then(walk), relation: shape.relation.into() }
+    }
+
+    /// Whether a record is listed.
+    ///
+    /// # Safety
+    /// The datum must be a text.
+    pub unsafe fn has(&mut self, id: pg_sys::Datum) -> bool {
+        // SAFETY: the keys are an OID and a text.
+        self.entries
+            .as_mut()
+            .is_some_and(|entries| unsafe { entries.find(self.relation, id).is_some() })
+    }
 }

@@ -59,9 +59,9 @@ impl Drop for Sight {
     }
 }
 
-/// A scan of one of a twin's indexes.
+/// A scan of one of a twin's indexes, or of another table's.
 pub struct Walk<'a> {
-    twin: pg_sys::Relation,
+    table: pg_sys::Relation,
     index: pg_sys::Relation,
     scan: pg_sys::SysScanDesc,
     direction: pg_sys::ScanDirection::Type,
@@ -121,6 +121,18 @@ impl<'a> Walk<'a> {
         shape: &Shape,
         sight: &'a Sight,
         index: pg_sys::Oid,
+        keys: [pg_sys::ScanKeyData; 2],
+        count: i32,
+        direction: pg_sys::ScanDirection::Type,
+    ) -> Walk<'a> {
+        Walk::of_table(shape.twin_relation, sight, index, keys, count, direction)
+    }
+
+    /// The rows of any table by an index whose first columns the keys are of.
+    pub fn of_table(
+        table: pg_sys::Oid,
+        sight: &'a Sight,
+        index: pg_sys::Oid,
         mut keys: [pg_sys::ScanKeyData; 2],
         count: i32,
         direction: pg_sys::ScanDirection::Type,
@@ -128,18 +140,18 @@ impl<'a> Walk<'a> {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         // SAFETY: relations and scan are closed when this is dropped; keys are of the index's own column types.
         unsafe {
-            let twin = pg_sys::table_open(shape.twin_relation, lock);
+            let table = pg_sys::table_open(table, lock);
             let index = pg_sys::index_open(index, lock);
             let first = keys.as_mut_ptr();
-            let scan = pg_sys::systable_beginscan_ordered(twin, index, sight.0, count, first);
-            Walk { twin, index, scan, direction, is_over: false, keys, _sight: sight }
+            let scan = pg_sys::systable_beginscan_ordered(table, index, sight.0, count, first);
+            Walk { table, index, scan, direction, is_over: false, keys, _sight: sight }
         }
     }
 
     /// How its rows are laid out, while the walk lasts.
     pub fn desc(&self) -> pg_sys::TupleDesc {
         // SAFETY: the relation is open.
-        unsafe { (*self.twin).rd_att }
+        unsafe { (*self.table).rd_att }
     }
 
     /// The next row; it is there until the walk goes on.
@@ -184,24 +196,19 @@ impl<'a> Walk<'a> {
         self.next()
     }
 
-    /// Goes past some entries without a look at their rows: nobody may be able to see one.
-    pub fn skip(&mut self, count: u32) {
-        for _ in 0..count {
-            if !self.has_entry() {
-                return;
-            }
-        }
-    }
-
-    /// Goes to a record's first entry, or else that of the next.
+    /// Goes to a record's first entry, or else, in a walk of entries, that of the next.
     ///
     /// # Safety
     /// The datum must be a text, and stay until the walk goes elsewhere.
     pub unsafe fn seek_entries(&mut self, id: pg_sys::Datum) {
-        // SAFETY: the scan is open; the flag is heeded when it begins anew.
-        unsafe { (*(*self.scan).iscan).xs_want_itup = true };
+        self.want_entries();
         self.keys[0].sk_argument = id;
         self.go(1);
+    }
+
+    fn want_entries(&mut self) {
+        // SAFETY: the scan is open; the flag is heeded when it begins anew.
+        unsafe { (*(*self.scan).iscan).xs_want_itup = true };
     }
 
     /// The next entry of the index, whether anybody can see its row or not; it is there until the walk goes on. None
@@ -283,13 +290,19 @@ impl Entry {
     /// # Safety
     /// The scan must have been begun with the wish for entries, and be at one. It is there until the scan goes on.
     pub unsafe fn at(scan: pg_sys::IndexScanDesc) -> Option<Entry> {
-        let (mut values, mut nulls) = ([pg_sys::Datum::from(0); 2], [false; 2]);
-        // SAFETY: the caller vouches for the scan; there is room for two columns.
+        // SAFETY: the caller vouches for the scan, which is at an entry.
         unsafe {
             // An owner may have made another key, with columns included.
             if (*(*scan).xs_itupdesc).natts != 2 {
                 return None;
             }
+            if let Some(entry) = Entry::of_short((*scan).xs_itup) {
+                return Some(entry);
+            }
+        }
+        let (mut values, mut nulls) = ([pg_sys::Datum::from(0); 2], [false; 2]);
+        // SAFETY: as above; there is room for two columns.
+        unsafe {
             let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::index_deform_tuple((*scan).xs_itup, (*scan).xs_itupdesc, values, nulls);
         }
@@ -298,6 +311,26 @@ impl Entry {
         unsafe {
             let is_plain = |bytes| !pgrx::varlena::varatt_is_4b_c(bytes);
             (is_plain(id) && is_plain(revision)).then_some(Entry { id, revision })
+        }
+    }
+
+    /// An entry of two values with short heads, as nearly all are: such stand side by side.
+    ///
+    /// # Safety
+    /// It must be an entry of a key of two varlenas.
+    unsafe fn of_short(entry: pg_sys::IndexTuple) -> Option<Entry> {
+        use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varsize_1b};
+        // SAFETY: the caller vouches for the entry; a second value that is not short begins with its head, or with the
+        // zeros before it.
+        unsafe {
+            let first = entry.cast::<u8>().add(size_of::<pg_sys::IndexTupleData>());
+            let is_short =
+                |value: *const u8| varatt_is_1b(value.cast()) && !varatt_is_1b_e(value.cast());
+            if u32::from((*entry).t_info) & pg_sys::INDEX_NULL_MASK != 0 || !is_short(first) {
+                return None;
+            }
+            let second = first.add(varsize_1b(first.cast()));
+            is_short(second).then_some(Entry { id: first.cast(), revision: second.cast() })
         }
     }
 
@@ -322,7 +355,7 @@ impl Drop for Walk<'_> {
             unsafe {
                 pg_sys::systable_endscan_ordered(self.scan);
                 pg_sys::index_close(self.index, pg_sys::NoLock as pg_sys::LOCKMODE);
-                pg_sys::table_close(self.twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+                pg_sys::table_close(self.table, pg_sys::NoLock as pg_sys::LOCKMODE);
             }
         }
     }

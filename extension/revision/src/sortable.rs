@@ -108,6 +108,11 @@ impl RevisionId {
         bytes.first() == Some(&FIRST)
     }
 
+    /// The generation of an id in sortable form.
+    pub fn sortable_generation(bytes: &[u8]) -> Result<u64, RevisionIdError> {
+        generation(bytes).map(|(generation, _)| generation)
+    }
+
     /// The text of an id in sortable form.
     pub fn sortable_text<'a>(
         bytes: &[u8],
