@@ -48,6 +48,7 @@ mod as_of;
 mod attachments;
 mod backfill;
 mod by_name;
+mod by_record;
 mod catalog;
 mod changes;
 mod conflicts;

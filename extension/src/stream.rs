@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::answer::Shown;
 use crate::body::{Ancestry, Body, push_revision};
+use crate::by_record::{self, Pace};
 use crate::changes::{Ask, Include};
 use crate::error::Error;
 use crate::form::{Form, Writer};
@@ -103,6 +104,10 @@ struct Source<'a> {
     winners: HashMap<String, Winner>,
     /// Each record's latest change, where only that is asked for.
     latest: Option<Latest<'a>>,
+    /// Where all records' changes are passed for that.
+    pace: Option<Pace<'a>>,
+    /// Whether the change at hand is known to be the record's latest and its only leaf.
+    is_only_leaf: bool,
     texts: Texts,
     ancestor: Body<'a>,
 }
@@ -111,6 +116,8 @@ enum Rows<'a> {
     InOrder(Box<Walk<'a>>, Option<HashSet<String>>),
     /// Those of the records that were asked for, the last first.
     Listed(Vec<Listed>),
+    /// Those that are left of all records, each one's latest, the last first.
+    ByRecord(Vec<by_record::Change>),
 }
 
 /// A change that is looked through for whether the caller may see it.
@@ -175,6 +182,8 @@ impl<'a> Source<'a> {
             }
         };
         let is_hidden = policy::applies(shape);
+        let passes_all = ask.leaves && !is_hidden && ids.is_none();
+        let pace = || Pace::of(shape, sight, since, horizon, ask.max);
         let mut records = Walk::of_records(shape, sight);
         let mut other = Body::of(shape);
         let rows = match ids {
@@ -200,6 +209,8 @@ impl<'a> Source<'a> {
             other,
             winners: HashMap::new(),
             latest: ask.leaves.then(|| Latest::until(shape, sight, horizon)),
+            pace: passes_all.then(pace),
+            is_only_leaf: false,
             texts: Texts::default(),
             ancestor: Body::of(shape),
         })
@@ -209,7 +220,12 @@ impl<'a> Source<'a> {
     fn advance(&mut self) -> Option<i64> {
         loop {
             let number = self.next_change()?;
-            if self.is_latest() {
+            let is_latest = self.is_latest();
+            let left = self.pace.as_mut().and_then(|pace| pace.note(number, is_latest));
+            if let Some(left) = left {
+                (self.rows, self.pace) = (Rows::ByRecord(left), None);
+            }
+            if is_latest {
                 return Some(number);
             }
         }
@@ -312,12 +328,32 @@ impl<'a> Source<'a> {
                 }
                 Some(number)
             }
+            Rows::ByRecord(changes) => {
+                let by_record::Change { number, id, revision, row, is_only_leaf } =
+                    changes.pop()?;
+                self.is_only_leaf = is_only_leaf;
+                // SAFETY: as above; the id is a text by its bytes.
+                unsafe {
+                    match row {
+                        Some(row) => self.body.keep(row.into_tuple()),
+                        None => {
+                            let row = self.revisions.find(id.datum(), revision.datum())?;
+                            self.body.take_copy(row);
+                        }
+                    }
+                }
+                Some(number)
+            }
         }
     }
 
     /// Whether the record at hand has no later change up to the horizon, where that matters.
     fn is_latest(&mut self) -> bool {
         let Some(latest) = &mut self.latest else { return true };
+        if self.is_only_leaf {
+            latest.take(&self.body);
+            return true;
+        }
         let walks = Walks { higher: &mut self.higher, records: &mut self.records };
         latest.is(&self.body, &mut self.other, walks)
     }

@@ -5,7 +5,7 @@
 //! came last (`straight.rs`). Where something stands beside the line, because it branched or because an insert met a
 //! delete on its way, there are two of a generation, and nothing need be listed for it. What the key doesn't tell is
 //! listed here by who adds it: C without a parent, where its ancestry was cut short; B after C, where it was known by
-//! name. Plain SQL and edits add neither. The list may be too long and is never too short.
+//! name. The list may be too long and is never too short.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;

@@ -117,6 +117,16 @@ impl<'a> Walk<'a> {
         Walk::begin(shape, sight, shape.twin_index, keys, 1, forward)
     }
 
+    /// All entries of the key, the highest revision of a record first; a row is taken by `row`.
+    pub fn of_all_entries(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
+        let backward = pg_sys::ScanDirection::BackwardScanDirection;
+        let keys = [pg_sys::ScanKeyData::default(); 2];
+        let mut walk = Walk::begin(shape, sight, shape.twin_index, keys, 0, backward);
+        walk.want_entries();
+        walk.go(0);
+        walk
+    }
+
     fn begin(
         shape: &Shape,
         sight: &'a Sight,
@@ -209,6 +219,16 @@ impl<'a> Walk<'a> {
     fn want_entries(&mut self) {
         // SAFETY: the scan is open; the flag is heeded when it begins anew.
         unsafe { (*(*self.scan).iscan).xs_want_itup = true };
+    }
+
+    /// The row of the entry at hand, if it is seen; it is there until the walk goes on.
+    pub fn row(&mut self) -> Option<pg_sys::HeapTuple> {
+        // SAFETY: the scan is at an entry; its slot is one for the table's rows, and keeps what it holds.
+        unsafe {
+            let slot = (*self.scan).slot;
+            let is_seen = pg_sys::index_fetch_heap((*self.scan).iscan, slot);
+            is_seen.then(|| pg_sys::ExecFetchSlotHeapTuple(slot, false, std::ptr::null_mut()))
+        }
     }
 
     /// The next entry of the index, whether anybody can see its row or not; it is there until the walk goes on. None
