@@ -193,9 +193,6 @@ create or replace function godwit._is_leaf(relation oid, id text, revision godwi
 create or replace function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 
-create or replace function godwit._of_text(said text, of_type anyelement) returns anyelement
-    language c stable as 'MODULE_PATHNAME', '_of_text_wrapper';
-
 create or replace function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
     language c stable strict as 'MODULE_PATHNAME', '_first_revision_of_wrapper';
 

@@ -9,7 +9,6 @@ use std::ffi::{CStr, CString};
 use crate::calendar;
 use crate::error::Error;
 use crate::form::{self, Writer};
-use crate::role;
 
 /// How values of one Postgres type travel (DESIGN.md section 2).
 #[derive(Clone)]
@@ -200,30 +199,12 @@ impl Codec {
         let text = literal.as_ref().map_or(std::ptr::null(), |literal| literal.as_ptr());
         // SAFETY: input functions take a NUL-terminated string, or NULL where a domain must see
         // nulls too.
-        let read = || unsafe {
+        unsafe {
             let (mut input, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
             pg_sys::getTypeInputInfo(self.type_oid, &mut input, &mut parameter);
-            pg_sys::OidInputFunctionCall(input, text.cast_mut(), parameter, self.type_mod)
-        };
-        let datum =
-            if is_builtin(self.type_oid) { read() } else { role::with_rights_of_caller(read) };
-        literal.map(|_| datum)
-    }
-
-    /// SQL that reads a text as this type's base type, for comparisons: no more than these need, and no code of
-    /// anybody's runs as whoever asks.
-    pub fn of_text(&self, text: &str) -> String {
-        let base = self.base_type();
-        // Without its modifier a plain name would mean another: `character` is one character.
-        let flags = pg_sys::FORMAT_TYPE_FORCE_QUALIFY | pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN;
-        // SAFETY: a catalog look-up by OID, which gives a string.
-        let name = unsafe {
-            CStr::from_ptr(pg_sys::format_type_extended(base, -1, flags as pg_sys::bits16))
-        };
-        let name = name.to_string_lossy();
-        match is_builtin(base) {
-            true => format!("{text}::{name}"),
-            false => format!("godwit._of_text({text}, null::{name})"),
+            let datum =
+                pg_sys::OidInputFunctionCall(input, text.cast_mut(), parameter, self.type_mod);
+            literal.map(|_| datum)
         }
     }
 
@@ -290,12 +271,6 @@ impl Codec {
         // SAFETY: a catalog look-up by OID.
         unsafe { pg_sys::getBaseType(self.type_oid) }
     }
-}
-
-/// Whether a type is Postgres's own. Any other may have a domain in it, whose CHECK runs code of the type's owner: who
-/// owns a table lends nobody his rights by having a column of it.
-fn is_builtin(type_oid: pg_sys::Oid) -> bool {
-    type_oid.to_u32() < pg_sys::FirstNormalObjectId
 }
 
 fn plain_text(text: &str) -> Option<&str> {

@@ -24,22 +24,6 @@ fn _record_id(key: AnyElement) -> String {
     row::id_of(members(&key).into_iter().map(|(_, value)| value))
 }
 
-/// The value of a type that a record id says so, read with the rights of who calls whatever runs this.
-#[pg_extern(sql = false)]
-fn _of_text(
-    text: &str,
-    _of: Option<AnyElement>,
-    call: pg_sys::FunctionCallInfo,
-) -> Option<AnyElement> {
-    let _settings = Settings::fixed();
-    // SAFETY: Postgres hands every function its call information; the datum is of the type that it is made as.
-    unsafe {
-        let of = pg_sys::get_fn_expr_argtype((*call).flinfo, 1);
-        let datum = Codec::of(of, -1).write(&Value::String(text.to_owned()))?;
-        AnyElement::from_polymorphic_datum(datum, false, of)
-    }
-}
-
 /// The revision that deletes a record after `previous`.
 #[pg_extern(sql = false, immutable, strict)]
 fn _tombstone(id: &str, previous: &[u8]) -> Vec<u8> {

@@ -244,15 +244,11 @@ fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
     failure.sqlstate.to_string() == "42501" && policy::applies(shape)
 }
 
-/// Whether another session may have brought a part of the chunk at the same moment: a revision, or a record's row.
-fn is_overtaken(failure: &Failure) -> bool {
-    failure.message == Error::Overtaken.message()
-        || ["23505", "23P01"].contains(&failure.sqlstate.to_string().as_str())
-}
-
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
     let outcome = match attempt(shape, chunk, false) {
-        Err(failure) if is_overtaken(&failure) => attempt(shape, chunk, true),
+        Err(failure) if failure.message == Error::Overtaken.message() => {
+            attempt(shape, chunk, true)
+        }
         outcome => outcome,
     };
     match outcome {

@@ -18,7 +18,6 @@ use crate::keyed;
 use crate::merging;
 use crate::role;
 use crate::row::{self, Cells};
-use crate::settings::Settings;
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
 use crate::trigger;
@@ -136,8 +135,8 @@ pub fn lock(shape: &Shape, ids: &[String]) -> Shown {
     })
 }
 
-/// The first look, where the rows are those that were locked before: only the twin is asked, and of new records
-/// not even that. A row that has come since is met by the INSERT, which steps back or fails; a next look is at
+/// The first look, where the rows are those that were locked before: only the twin is asked, and where the batch is all
+/// that it had, not even that. A row that has come since is met by the INSERT, which steps back, and the next look is at
 /// both. Where no INSERT may come of it, `may_have_come` is set if there was no row.
 fn due_beside(
     shape: &Shape,
@@ -249,8 +248,7 @@ fn write(shape: &Shape, due: &[Due], added: &Added, has_inserted: &mut bool) -> 
     }
     all &= show(shape, due.iter().filter(|due| due.row.is_some()), added, || update_sql(shape));
     let new: Vec<&Due> = due.iter().filter(|due| due.row.is_none()).collect();
-    let is_first = !std::mem::replace(has_inserted, *has_inserted || !new.is_empty());
-    let steps_back = is_first && !new.iter().all(|due| added.is_of_new(&due.id));
+    let steps_back = !std::mem::replace(has_inserted, *has_inserted || !new.is_empty());
     all & show(shape, new.into_iter(), added, || insert_sql(shape, steps_back))
 }
 
@@ -287,27 +285,9 @@ fn show<'a>(
     expected::while_writing(shape.relation, winners, write) == count
 }
 
-/// The table's rows as the twin has these revisions, as one array of the table's row type. The twin is read by its
-/// owner, and the rows are made by the caller: domains and defaults run code.
+/// The table's rows as the twin has these revisions, as one array of the table's row type: the caller
+/// may have no right to read the twin itself.
 fn rows_of(shape: &Shape, winners: &BTreeMap<String, RevisionId>) -> Arg {
-    let sql = format!(
-        "select pg_catalog.array_agg(h)
-           from unnest($1, $2) k(id, revision)
-           join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision",
-        twin = shape.twin,
-    );
-    let revisions: Vec<String> = winners.values().map(RevisionId::to_string).collect();
-    let args = [
-        spi::texts(winners.keys().map(String::as_str)),
-        spi::texts(revisions.iter().map(String::as_str)),
-    ];
-    let first = |sql: &str, args: &[Arg]| {
-        let found = spi::rows(sql, args, |row| row.carry_out(1));
-        found.into_iter().next().unwrap_or_else(|| {
-            Error::Internal(format!("the winners of {} have no rows", shape.table)).report()
-        })
-    };
-    let bodies = first(&sql, &args);
     let members: Vec<String> = shape
         .in_order()
         .map(|column| match column {
@@ -318,13 +298,21 @@ fn rows_of(shape: &Shape, winners: &BTreeMap<String, RevisionId>) -> Arg {
         })
         .collect();
     let sql = format!(
-        "select pg_catalog.array_agg(row({members})::{table}) from pg_catalog.unnest($1) h",
+        "select pg_catalog.array_agg(row({members})::{table})
+           from unnest($1, $2) k(id, revision)
+           join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision",
         members = members.join(", "),
         table = shape.table,
+        twin = shape.twin,
     );
-    role::as_caller(|| {
-        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-        first(&sql, &[bodies])
+    let revisions: Vec<String> = winners.values().map(RevisionId::to_string).collect();
+    let args = [
+        spi::texts(winners.keys().map(String::as_str)),
+        spi::texts(revisions.iter().map(String::as_str)),
+    ];
+    let found = spi::rows(&sql, &args, |row| row.carry_out(1));
+    found.into_iter().next().unwrap_or_else(|| {
+        Error::Internal(format!("the winners of {} have no rows", shape.table)).report()
     })
 }
 
@@ -343,8 +331,7 @@ fn update_sql(shape: &Shape) -> String {
 }
 
 /// The first try steps back from a row that another session has just inserted; the next election
-/// sees it. Later tries let a unique constraint speak for itself, and so does one with records that were new: a third
-/// of the statement's time is looking twice, and who brought them takes what it says for being overtaken.
+/// sees it. Later tries let a unique constraint speak for itself.
 fn insert_sql(shape: &Shape, steps_back: bool) -> String {
     let names: Vec<&str> = shape
         .columns
@@ -389,8 +376,8 @@ pub fn same_key(shape: &Shape) -> String {
     let mut parts: Vec<String> = shape
         .key_columns()
         .enumerate()
-        .map(|(place, Column { quoted, equals, codec, .. })| {
-            format!("t.{quoted} {equals} {}", codec.of_text(&format!("k.p{}", place + 1)))
+        .map(|(place, Column { quoted, equals, type_name, .. })| {
+            format!("t.{quoted} {equals} k.p{}::{type_name}", place + 1)
         })
         .collect();
     let by_text = |column: &Column| column.codec.is_equal_by_text() && !column.is_loose;

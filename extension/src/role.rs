@@ -125,17 +125,11 @@ pub fn with_rights_of<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
 
 /// Runs `work` as whoever called before `as_owner` switched.
 pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
-    let session = CALLER.with_borrow(|caller| caller.as_ref().map(|caller| caller.session.clone()));
-    let _settings = session.as_ref().map(|session| Settings::restored(session));
-    with_rights_of_caller(work)
-}
-
-/// The same with the settings as they are: what reads values as they are sent needs the fixed ones.
-pub fn with_rights_of_caller<T>(work: impl FnOnce() -> T) -> T {
     let Some(caller) = CALLER.with_borrow(Clone::clone) else {
         return work();
     };
     let (user, context) = current();
+    let _settings = Settings::restored(&caller.session);
     let _restore = Restore { user, context, caller: Some(caller.clone()) };
     CALLER.set(None);
     // SAFETY: as in `as_owner`.

@@ -224,8 +224,8 @@ pub fn insert<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
 }
 
 /// The same for a batch of which some may be on their way from another session. `is_there` says which the twin has as
-/// stubs, `records` of which records it has nothing. Where others are met it fails with `Error::Overtaken`, and has to
-/// be taken back: two batches that wait for one another's rows would wait for ever. `insert_in_order` comes then.
+/// stubs, `records` of which records it has nothing. Where others are met it fails with `Error::Overtaken`, and has to be taken back: two batches that wait for
+/// one another's rows would wait for ever. `insert_in_order` is what comes then.
 pub fn insert_unless_overtaken<'a>(
     shape: &Shape,
     new: &'a [&'a Revision],
