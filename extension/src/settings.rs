@@ -22,8 +22,7 @@ pub fn names() -> impl Iterator<Item = &'static CStr> {
 /// Settings that hold until this is dropped. On an error Postgres itself takes them back with the
 /// (sub)transaction.
 pub struct Settings {
-    /// None where all was as it is to be.
-    level: Option<i32>,
+    level: i32,
 }
 
 impl Settings {
@@ -32,12 +31,7 @@ impl Settings {
         Self::with(FIXED)
     }
 
-    /// Each level that is left costs a look at every setting that there is, so none is entered in vain.
     pub fn path(path: &CStr) -> Self {
-        // SAFETY: the variable of `search_path`, which always has a value; it is only compared.
-        if unsafe { CStr::from_ptr(pg_sys::namespace_search_path) } == path {
-            return Settings { level: None };
-        }
         Self::with(&[(c"search_path", path)])
     }
 
@@ -83,7 +77,7 @@ impl Settings {
                     false,
                 );
             }
-            Settings { level: Some(level) }
+            Settings { level }
         }
     }
 }
@@ -91,9 +85,9 @@ impl Settings {
 impl Drop for Settings {
     fn drop(&mut self) {
         // While a panic unwinds, the abort of the (sub)transaction closes the level.
-        if let Some(level) = self.level.filter(|_| !std::thread::panicking()) {
+        if !std::thread::panicking() {
             // SAFETY: the level was opened by `with`, and inner ones are closed before it.
-            unsafe { pg_sys::AtEOXact_GUC(true, level) };
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
         }
     }
 }
