@@ -173,7 +173,10 @@ fn is_unnamed(function: &Function, call: &Call, id: &str, failure: &Failure) -> 
 /// A literal of no type, which the parser gave one before the function was called. Inside a handler it doesn't say so
 /// by its position.
 fn is_of_a_literal(call: &Call, failure: &Failure) -> bool {
-    let Some((_, literal)) = failure.message.rsplit_once(": \"") else { return false };
+    let said = failure.message.rsplit_once(": \"").map(|(_, literal)| literal);
+    // Of JSON it is the context that says it.
+    let context = || failure.context.lines().next()?.strip_prefix("JSON data, line 1: ");
+    let Some(literal) = said.or_else(context) else { return false };
     let quoted = format!("'{}'", literal.trim_end_matches('"'));
     call.around == Around::Handler
         && ["invalid input syntax for type ", "malformed array literal"]
