@@ -237,9 +237,10 @@ pub fn shown_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
     };
     // A set in a list of results gives whole rows, where one among tables gives columns.
     let rows_of = "from (select pg_catalog.unnest($1) as r, pg_catalog.generate_series(1, $2) as n offset 0) s";
+    let place = free_name(shape, "_godwit_place");
     let sql = format!(
-        "select _godwit_row from {} where {condition}",
-        as_table(shape, rows_of, "s.r", ", s.n as _godwit_row")
+        "select {place} from {} where {condition}",
+        as_table(shape, rows_of, "s.r", &format!(", s.n as {place}"))
     );
     // SAFETY: the rows are composites of the twin's type; the array copies them.
     let (array, row_type) = unsafe {
@@ -278,13 +279,14 @@ pub fn passing(shape: &Shape) -> Option<String> {
         "from {} _godwit_row where not _godwit_row._deleted and not _godwit_row._stub",
         shape.twin
     );
+    let (id, revision) = (free_name(shape, "_godwit_id"), free_name(shape, "_godwit_rev"));
     Some(format!(
-        "select _godwit_id, _godwit_rev from {} where {condition}",
+        "select {id}, {revision} from {} where {condition}",
         as_table(
             shape,
             &bodies,
             "_godwit_row",
-            ", _godwit_row._id as _godwit_id, _godwit_row._rev as _godwit_rev"
+            &format!(", _godwit_row._id as {id}, _godwit_row._rev as {revision}")
         )
     ))
 }
@@ -355,6 +357,15 @@ fn as_table(shape: &Shape, rows: &str, row: &str, beside: &str) -> String {
         })
         .collect();
     format!("(select *{} from (select {stored}{beside} {rows}) {name}) {name}", generated.concat())
+}
+
+/// A name that no column of the table has.
+fn free_name(shape: &Shape, name: &str) -> String {
+    let mut name = name.to_owned();
+    while shape.columns.iter().any(|column| column.name == name) {
+        name.push('_');
+    }
+    name
 }
 
 /// The table's stored columns as a list.

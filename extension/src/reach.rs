@@ -14,6 +14,7 @@ use std::ffi::CString;
 use crate::error::Error;
 use crate::policy;
 use crate::shape::Shape;
+use crate::subtransaction;
 
 /// The least changes that are worth a look for records.
 const CHANGES_MIN: i64 = 1000;
@@ -44,12 +45,21 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// None where looking through this many changes takes less, or where there is too much of it.
+    /// None where looking through this many changes takes less, or where there is too much of it. Bodies are put to the
+    /// policies that the caller would never come to: what one of them does to a policy (a number that isn't one, a
+    /// division by zero) is nothing to tell, and each change is looked at then.
     pub fn of(shape: &Shape, changes: i64) -> Option<Reach> {
         if changes < CHANGES_MIN || !policy::applies(shape) || is_forced_on_owner(shape) {
             return None;
         }
         let cost_max = changes as f64 * COST_OF_A_CHANGE;
+        match subtransaction::attempt(|| Reach::find(shape, cost_max)) {
+            Err(failure) if !failure.is_refusal() => failure.rethrow(),
+            found => found.ok().flatten(),
+        }
+    }
+
+    fn find(shape: &Shape, cost_max: f64) -> Option<Reach> {
         let rows = format!("select {} from {} t", shape.id_of_row("t"), shape.table);
         let mut reach = Reach::default();
         find(Query::of(&rows), cost_max, |id, _| {

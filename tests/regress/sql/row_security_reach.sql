@@ -58,7 +58,28 @@ select * from heard(:first);
 select * from heard(:middle);
 reset role;
 
-drop table people, people_history, memberships, ran;
+-- A policy that an old body of a hidden record does something to: nobody is told of it, or kept from the others. And
+-- columns that are named as what is looked up is.
+create table figures (id int primary key, v text, _godwit_id text, _godwit_rev text, _godwit_place int);
+select godwit.track('figures');
+insert into figures values (1, 'hidden secret');
+update figures set v = '7';
+select max(_seq) as first from figures_history \gset
+insert into figures select g, g::text from generate_series(2, 3000) g;
+create policy round_ones on figures for select using (v::int % 100 = 0);
+alter table figures enable row level security;
+grant select on figures to fieldworker;
+set role fieldworker;
+select count(*) from figures;
+select count(*) from godwit.changes(:first, '{figures}', 10000);
+reset role;
+delete from figures_history where v = 'hidden secret';
+set role fieldworker;
+select count(*) from godwit.changes(:first, '{figures}', 10000);
+select count(*) from godwit.changes(:first, '{figures}', 10000, ids => (select array_agg(g::text) from generate_series(1, 500) g));
+reset role;
+
+drop table people, people_history, memberships, ran, figures, figures_history;
 drop function heard, is_open;
 revoke create on schema public from keeper;
 drop role keeper, fieldworker, other;
