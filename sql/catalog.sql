@@ -48,12 +48,13 @@ create table godwit.conflicted (
 comment on table godwit.conflicted is 'Records that may have conflicts; read godwit.conflicts.';
 
 -- Every record of which a revision came after one made on it, or without its ancestry, is here: the twin's key alone
--- doesn't tell what leaves it has. Maybe others.
+-- doesn't tell what leaves it has. Maybe others, and some twice: a unique key would make who lists one wait for whoever
+-- is about to list it, too.
 create table godwit.unordered (
     relation regclass not null,
-    record_id text collate "C" not null,
-    primary key (relation, record_id)
+    record_id text collate "C" not null
 );
+create index unordered_by_record on godwit.unordered (relation, record_id);
 comment on table godwit.unordered is 'Records whose revisions may not have come one on top of the other.';
 
 -- One number for every change in this database; see godwit._next_sequence.

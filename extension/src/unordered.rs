@@ -24,10 +24,10 @@ pub fn list(shape: &Shape, ids: &[String]) {
     if ids.is_empty() {
         return;
     }
-    // Nobody strikes one: whose entry is on its way is waited for.
+    // Nobody strikes one, so what is seen stays; what is on its way may never come, and isn't waited for.
     let sql = "insert into godwit.unordered (relation, record_id)
-               select $1, id from unnest($2) id group by id order by id
-                   on conflict do nothing";
+               select distinct $1, id from unnest($2) id where not exists (
+                    select from godwit.unordered u where u.relation = $1 and u.record_id = id)";
     let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }
@@ -86,7 +86,7 @@ impl<'a> Listed<'a> {
             let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
             let list = find(c"unordered");
             pg_sys::LockRelationOid(list, lock);
-            (list, find(c"unordered_pkey"))
+            (list, find(c"unordered_by_record"))
         };
         let equal = |number, function, value| {
             walk::key(number, pg_sys::BTEqualStrategyNumber, function, value)

@@ -35,9 +35,9 @@ comment on table godwit.conflicted is 'Records that may have conflicts; read god
 
 create table godwit.unordered (
     relation regclass not null,
-    record_id text collate "C" not null,
-    primary key (relation, record_id)
+    record_id text collate "C" not null
 );
+create index unordered_by_record on godwit.unordered (relation, record_id);
 comment on table godwit.unordered is 'Records whose revisions may not have come one on top of the other.';
 
 create sequence godwit.horizon as bigint minvalue 0 start 0 maxvalue 9007199254740991;
