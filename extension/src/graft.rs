@@ -102,6 +102,13 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
         {
             refuse(forged)
         }
+        if added.is_met {
+            // Whoever brought it at the same moment may not have known its parent.
+            let with_parent = bodies.iter().filter(|new| new.previous.is_some());
+            names.extend(
+                with_parent.map(|new| ((new.id.as_str(), &new.revision), new.previous.as_ref())),
+            );
+        }
         if !names.is_empty() {
             name(shape, &names);
         }
