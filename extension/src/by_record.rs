@@ -5,8 +5,10 @@
 use pgrx::pg_sys;
 
 use crate::body::Body;
+use crate::history;
 use crate::shape::Shape;
 use crate::straight::Line;
+use crate::stream::ROWS_KEPT_BYTES_MAX;
 use crate::unordered::Listed;
 use crate::walk::{Sight, Stored, Walk};
 
@@ -16,8 +18,6 @@ const CHANGES_BETWEEN: i64 = 1024;
 /// the key's entries, and a record's row by its key or by a look from a change.
 const COST_OF_PAGE: i64 = 25;
 const COST_OF_RECORD: i64 = 4;
-/// Bytes of rows that are kept until they are shown, rather than looked for again.
-const ROWS_KEPT_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 /// How a reader of changes gets on.
 pub struct Pace<'a> {
@@ -54,8 +54,9 @@ impl<'a> Pace<'a> {
 
     /// Whether what is left of the page takes longer by changes, if it goes on as it went so far.
     fn is_slow(&mut self, number: i64) -> bool {
-        // SAFETY: both are there as long as the shape is held.
-        let size = || unsafe { (pages(self.shape.twin_index), rows(self.shape.relation)) };
+        // SAFETY: the table is there as long as the shape is held.
+        let records = || unsafe { rows(self.shape.relation) };
+        let size = || (history::pages(self.shape.twin_index).into(), records());
         let (pages, records) = *self.size.get_or_insert_with(size);
         if records <= 0 {
             return false;
@@ -285,25 +286,12 @@ fn part(whole: i64, count: i64, of: i64) -> i64 {
     (whole as f64 * count as f64 / of.max(1) as f64) as i64
 }
 
-/// # Safety
-/// The index must be there.
-unsafe fn pages(index: pg_sys::Oid) -> i64 {
-    // SAFETY: the caller vouches for it; it is open while it is looked at.
-    unsafe {
-        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let main = pg_sys::ForkNumber::MAIN_FORKNUM;
-        let pages = pg_sys::RelationGetNumberOfBlocksInFork(index, main);
-        pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
-        pages.into()
-    }
-}
-
 /// How many rows a table had when Postgres last counted; less than none where it hasn't.
 ///
 /// # Safety
 /// The table must be there.
 unsafe fn rows(table: pg_sys::Oid) -> i64 {
-    // SAFETY: as above.
+    // SAFETY: the caller vouches for it; it is open while it is looked at.
     unsafe {
         let table = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         let rows = (*(*table).rd_rel).reltuples;

@@ -97,12 +97,10 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
                 twin::insert_unless_overtaken(shape, &bodies, is_stub, new)
             }
         };
-        if added.is_met
-            && let Some(forged) = bodies.iter().find(|new| has_other_body(shape, new))
-        {
-            refuse(forged)
-        }
         if added.is_met {
+            if let Some(forged) = bodies.iter().find(|new| has_other_body(shape, new)) {
+                refuse(forged)
+            }
             // Whoever brought it at the same moment may not have known its parent.
             let with_parent = bodies.iter().filter(|new| new.previous.is_some());
             names.extend(

@@ -98,13 +98,18 @@ pub fn may_have_extras(shape: &Shape) -> bool {
 /// Whether nothing was ever put into an index: a btree has but its first page then. What was committed has made it
 /// longer before, for everybody to see.
 pub fn is_empty(index: pg_sys::Oid) -> bool {
+    pages(index) <= 1
+}
+
+/// How long an index is, in pages.
+pub fn pages(index: pg_sys::Oid) -> u32 {
     // SAFETY: the index is closed again, and its table locked by the caller.
     unsafe {
         let index = pg_sys::index_open(index, READING);
         let main = pg_sys::ForkNumber::MAIN_FORKNUM;
-        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(index, main);
+        let pages = pg_sys::RelationGetNumberOfBlocksInFork(index, main);
         pg_sys::index_close(index, READING);
-        blocks <= 1
+        pages
     }
 }
 

@@ -12,21 +12,14 @@ use crate::role;
 use crate::shape::Shape;
 use crate::spi::{self, Row};
 use crate::stream::CHANGES_A_RECORD;
-use crate::twin;
 
 /// Changes that are looked through at a time: their bodies are held in memory.
 const CHANGES_AT_ONCE: usize = 1000;
 
+/// A change by which a record has left, or may have.
 pub struct Left {
     pub sequence: i64,
     pub id: String,
-}
-
-/// A change, and what it was made from, as it is stored.
-struct Edit {
-    sequence: i64,
-    id: String,
-    parent: Vec<u8>,
 }
 
 /// The records that left between two sequences, each at its latest such change. Where it is known what the caller
@@ -43,7 +36,7 @@ pub fn between(
         return Vec::new();
     }
     let mut left: Vec<Left> = Vec::new();
-    let mut look = |edits: &[Edit]| {
+    let mut look = |edits: &[Left]| {
         for found in left_by(shape, edits) {
             left.retain(|earlier| earlier.id != found.id);
             left.push(found);
@@ -72,9 +65,9 @@ pub fn between(
 }
 
 /// The edits above a sequence, in order, as many as are looked through at a time.
-fn edits_after(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) -> Vec<Edit> {
+fn edits_after(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) -> Vec<Left> {
     let sql = format!(
-        "select c._seq, c._id, c._prev from {twin} c
+        "select c._seq, c._id from {twin} c
           where c._seq > $1 and c._seq <= $2 and not c._stub and c._prev is not null {only}
           order by c._seq limit {CHANGES_AT_ONCE}",
         twin = shape.twin,
@@ -86,14 +79,14 @@ fn edits_after(shape: &Shape, since: i64, until: i64, ids: Option<&[String]>) ->
 }
 
 /// All edits of some records, in order. Each is looked up by the twin's key.
-fn edits_of(shape: &Shape, since: i64, until: i64, ids: &HashSet<&str>) -> Vec<Edit> {
+fn edits_of(shape: &Shape, since: i64, until: i64, ids: &HashSet<&str>) -> Vec<Left> {
     if ids.is_empty() {
         return Vec::new();
     }
     let sql = format!(
-        "select c._seq, c._id, c._prev from pg_catalog.unnest($3) k(id)
+        "select c._seq, c._id from pg_catalog.unnest($3) k(id)
           cross join lateral (
-            select c._seq, c._id, c._prev from {twin} c
+            select c._seq, c._id from {twin} c
              where c._id = k.id and not c._stub and c._prev is not null offset 0) c
           where c._seq > $1 and c._seq <= $2 order by c._seq",
         twin = shape.twin,
@@ -103,44 +96,37 @@ fn edits_of(shape: &Shape, since: i64, until: i64, ids: &HashSet<&str>) -> Vec<E
     role::as_owner(shape.owner, || spi::rows(&sql, &args, edit))
 }
 
-fn edit(row: &Row) -> Edit {
-    Edit { sequence: row.need(1), id: row.need(2), parent: row.need(3) }
+fn edit(row: &Row) -> Left {
+    Left { sequence: row.need(1), id: row.need(2) }
 }
 
 /// The records that have left by any of these edits: the caller could see what they were made from, and can't see
 /// the record now.
-fn left_by(shape: &Shape, edits: &[Edit]) -> Vec<Left> {
+fn left_by(shape: &Shape, edits: &[Left]) -> Vec<Left> {
+    if edits.is_empty() {
+        return Vec::new();
+    }
     let sql = format!(
-        "select k.place, _godwit_row as body
-           from unnest($1, $2) with ordinality k(id, parent, place)
-           join {twin} _godwit_row on _godwit_row._id = k.id and _godwit_row._rev = k.parent
+        "select c._seq, c._id, _godwit_row as body
+           from pg_catalog.unnest($1) k(number) join {twin} c on c._seq = k.number
+           join {twin} _godwit_row on _godwit_row._id = c._id and _godwit_row._rev = c._prev
             and not _godwit_row._stub and not _godwit_row._deleted
-          order by k.place",
+          order by c._seq",
         twin = shape.twin,
     );
-    let parents = edits.iter().map(|edit| edit.parent.as_slice());
-    let args = [
-        spi::texts(edits.iter().map(|edit| edit.id.as_str())),
-        twin::revisions_arg(shape, parents),
-    ];
-    let (places, bodies): (Vec<i64>, Vec<Option<pg_sys::Datum>>) =
+    let numbers: Vec<i64> = edits.iter().map(|edit| edit.sequence).collect();
+    let (edits, bodies): (Vec<Left>, Vec<Option<pg_sys::Datum>>) =
         role::as_owner(shape.owner, || {
-            spi::rows(&sql, &args, |row| (row.need::<i64>(1), row.carry_out(2).1))
+            spi::rows(&sql, &[spi::int8s(&numbers)], |row| (edit(row), row.carry_out(3).1))
         })
         .into_iter()
         .unzip();
     let bodies: Vec<pg_sys::Datum> = bodies.into_iter().flatten().collect();
-    let were_visible: Vec<&Edit> = places
-        .into_iter()
-        .zip(policy::shown_of(shape, &bodies))
-        .filter(|(_, shown)| *shown)
-        .map(|(place, _)| &edits[place as usize - 1])
-        .collect();
+    let shown = edits.into_iter().zip(policy::shown_of(shape, &bodies));
+    let were_visible: Vec<Left> = shown.filter(|(_, shown)| *shown).map(|(edit, _)| edit).collect();
     let ids: Vec<String> = were_visible.iter().map(|edit| edit.id.clone()).collect();
     let seen = policy::seen_of(shape, &ids);
-    let has_left = |edit: &&Edit| !seen.contains(&edit.id);
-    let left = |edit: &Edit| Left { sequence: edit.sequence, id: edit.id.clone() };
-    were_visible.into_iter().filter(has_left).map(left).collect()
+    were_visible.into_iter().filter(|edit| !seen.contains(&edit.id)).collect()
 }
 
 /// Whether who sends this could see what it was made from: a body in its line that passes the policies.

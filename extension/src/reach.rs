@@ -14,6 +14,7 @@ use std::ffi::CString;
 use crate::error::Error;
 use crate::policy;
 use crate::shape::Shape;
+use crate::spi;
 use crate::subtransaction;
 
 /// The least changes that are worth a look for records.
@@ -114,9 +115,7 @@ struct Query {
 
 impl Query {
     fn of(sql: &str) -> Query {
-        let Ok(text) = CString::new(sql) else {
-            Error::Internal("a statement with a NUL".into()).report()
-        };
+        let text = spi::statement(sql);
         // SAFETY: the text outlives what is made of it; it is one statement.
         let query = unsafe {
             let parsed = pg_sys::list_nth(pg_sys::pg_parse_query(text.as_ptr()), 0);

@@ -321,10 +321,13 @@ fn forget(sql: &str, relation: pg_sys::Oid, args: &[Arg], uses_max: &mut u64) {
     }
 }
 
+/// A statement's text as Postgres takes it.
+pub fn statement(sql: &str) -> CString {
+    CString::new(sql).unwrap_or_else(|_| Error::Internal("a statement with a NUL".into()).report())
+}
+
 fn prepare(sql: &str, args: &[Arg], options: i32) -> pg_sys::SPIPlanPtr {
-    let Ok(text) = CString::new(sql) else {
-        Error::Internal("a statement with a NUL".into()).report()
-    };
+    let text = statement(sql);
     let mut types: Vec<pg_sys::Oid> = args.iter().map(|arg| arg.0).collect();
     // SAFETY: SPI is connected; the strings and types outlive the call.
     let plan = unsafe {

@@ -30,7 +30,7 @@ const WINNERS_MAX: usize = 10_000;
 /// Changes that are put to the policies at once.
 const CHANGES_AT_ONCE: usize = 1000;
 /// Bytes of rows that are kept until they are shown, rather than looked for again.
-const ROWS_KEPT_BYTES_MAX: u32 = 16 * 1024 * 1024;
+pub const ROWS_KEPT_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 /// Whether this page can be read here.
 pub fn is_for(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
@@ -318,33 +318,41 @@ impl<'a> Source<'a> {
             Rows::Listed(rows) => {
                 let Listed { number, id, revision, row, is_highest } = rows.pop()?;
                 self.is_highest = is_highest;
-                // SAFETY: the id was made a text; a row that wasn't kept is one of the twin's, and is copied, for
-                // the walk goes on.
-                unsafe {
-                    match row {
-                        Some(row) => self.body.keep(row),
-                        None => self.body.take_copy(self.revisions.find(id, revision.datum())?),
-                    }
-                }
+                // SAFETY: the id was made a text.
+                unsafe { self.take_kept(row, id, &revision)? };
                 Some(number)
             }
             Rows::ByRecord(changes) => {
                 let by_record::Change { number, id, revision, row, is_only_leaf } =
                     changes.pop()?;
                 self.is_only_leaf = is_only_leaf;
-                // SAFETY: as above; the id is a text by its bytes.
+                // SAFETY: the id is a text by its bytes.
                 unsafe {
-                    match row {
-                        Some(row) => self.body.keep(row.into_tuple()),
-                        None => {
-                            let row = self.revisions.find(id.datum(), revision.datum())?;
-                            self.body.take_copy(row);
-                        }
-                    }
-                }
+                    self.take_kept(row.map(by_record::Row::into_tuple), id.datum(), &revision)?
+                };
                 Some(number)
             }
         }
+    }
+
+    /// Takes the row that was kept of a change, or looks for it again.
+    ///
+    /// # Safety
+    /// The id must be a text.
+    unsafe fn take_kept(
+        &mut self,
+        row: Option<pg_sys::HeapTuple>,
+        id: pg_sys::Datum,
+        revision: &Stored,
+    ) -> Option<()> {
+        // SAFETY: what was kept is a copy; what wasn't is one of the twin's, and is copied, for the walk goes on.
+        unsafe {
+            match row {
+                Some(row) => self.body.keep(row),
+                None => self.body.take_copy(self.revisions.find(id, revision.datum())?),
+            }
+        }
+        Some(())
     }
 
     /// Whether the record at hand has no later change up to the horizon, where that matters.

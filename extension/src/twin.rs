@@ -546,18 +546,3 @@ pub fn says(shape: &Shape, cells: &Cells, name: &str) -> bool {
 pub fn revision_arg(shape: &Shape, revision: Option<&RevisionId>) -> Arg {
     Arg(shape.revision_type, revision.and_then(|revision| revision.to_sortable().into_datum()))
 }
-
-/// An argument that is an array of stored revisions.
-pub fn revisions_arg<'a>(shape: &Shape, stored: impl Iterator<Item = &'a [u8]>) -> Arg {
-    let (mut length, mut by_value, mut align) = (0i16, false, 0);
-    let stored = stored.map(|bytes| bytes.into_datum().unwrap_or(pg_sys::Datum::from(0)));
-    let mut elements: Vec<pg_sys::Datum> = stored.collect();
-    // SAFETY: a stored revision has the form of bytes; the array copies them.
-    unsafe {
-        let of = shape.revision_type;
-        pg_sys::get_typlenbyvalalign(of, &mut length, &mut by_value, &mut align);
-        let (first, count) = (elements.as_mut_ptr(), elements.len() as i32);
-        let array = pg_sys::construct_array(first, count, of, length.into(), by_value, align);
-        Arg(pg_sys::get_array_type(of), Some(pg_sys::Datum::from(array)))
-    }
-}
