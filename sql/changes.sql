@@ -36,6 +36,23 @@ create function godwit.changes(
 comment on function godwit.changes is
     'Changes above a sequence, in order; ask again from "next". Never skips a committed change.';
 
+create function godwit.changes_json(
+    since bigint default 0,
+    tables text[] default null,
+    max integer default 1000,
+    include text default 'none',
+    style text default 'revisions',
+    ids text[] default null,
+    filter jsonb default null
+) returns table (seq bigint, table_name text, id text, revision text, deleted boolean,
+                 winner text, record json, next bigint, leaves json, has_left boolean)
+    language c
+    volatile
+    security invoker
+    as 'MODULE_PATHNAME', 'godwit_changes_json';
+comment on function godwit.changes_json is
+    'What changes says, with records as json: faster for a reader that passes them on as text.';
+
 create function godwit.last_sequence() returns bigint
     language sql
     volatile

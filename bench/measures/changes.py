@@ -27,14 +27,19 @@ def measure(options):
             rounds = Rounds(options.rounds, options.budget(NAME))
             for _ in rounds:
                 copied = postgres.drain([COPIED[include]])
-                in_sql = postgres.drain(pages(since, last, include))
-                if copied.rows != rows or in_sql.rows != rows:
-                    raise postgres.Broken(f"COPY read {copied.rows}, changes {in_sql.rows} of {rows} rows")
+                in_sql = postgres.drain(pages("changes", since, last, include))
+                as_json = postgres.drain(pages("changes_json", since, last, include))
+                if not copied.rows == in_sql.rows == as_json.rows == rows:
+                    raise postgres.Broken(f"COPY read {copied.rows}, changes {in_sql.rows} and {as_json.rows} of {rows} rows")
                 over_http = gateway.drain(f"/v1/changes?feed=ndjson&tables=large&since={since}&limit={PAGE}&include={include}", rows)
                 rounds.add("copy", rows / copied.seconds)
                 rounds.add("sql", rows / in_sql.seconds)
+                rounds.add("json", rows / as_json.seconds)
                 rounds.add("http", rows / over_http)
-            for way, key, aim in (("in SQL", "sql", 0.5), ("over HTTP", "http", 0.4)):
+            ways = [("in SQL", "sql", 0.5), ("over HTTP", "http", 0.4)]
+            if include == "records":
+                ways.insert(1, ("in SQL as json", "json", 0.5))
+            for way, key, aim in ways:
                 section.rows.append(Row(f"changes {way}, {name}", "/s", rounds[key],
                                         [Against("COPY of the same rows", rounds["copy"], at_least(aim))]))
                 section.show_last()
@@ -42,8 +47,8 @@ def measure(options):
     return [section]
 
 
-def pages(since, last, include):
+def pages(function, since, last, include):
     """As a reader that goes on from `next` would ask: here the numbers have no gaps."""
     for begin in range(since, last, PAGE):
-        yield (f"select * from godwit.changes(since => {begin}, tables => '{{large}}',"
+        yield (f"select * from godwit.{function}(since => {begin}, tables => '{{large}}',"
                f" max => {min(PAGE, last - begin)}, include => '{include}')")

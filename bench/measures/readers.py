@@ -13,7 +13,7 @@ REGION = "region-7"
 READER = {"role": "bench_reader", "bench.region": REGION}
 FILTER = json.dumps([{"column": "region", "op": "eq", "value": REGION}])
 SELECT = f"select * from watched_history where region = '{REGION}' order by _seq"
-ASKED = "select * from godwit.changes(since => {0}, tables => '{{watched}}', max => 1000, include => 'records'{1})"
+ASKED = "select * from godwit.{2}(since => {0}, tables => '{{watched}}', max => 1000, include => 'records'{1})"
 
 
 def measure(options):
@@ -21,8 +21,10 @@ def measure(options):
     first = {}
     for rows in options.watched:
         since = prepare(rows)
-        ways = {"record filter": (ASKED.format(since, f", filter => '{FILTER}'"), None),
-                "row-level security": (ASKED.format(since, ""), READER)}
+        ways = {}
+        for suffix, function in ("", "changes"), (", as json", "changes_json"):
+            ways["record filter" + suffix] = ASKED.format(since, f", filter => '{FILTER}'", function), None
+            ways["row-level security" + suffix] = ASKED.format(since, "", function), READER
         given_up = [way for way, (query, settings) in ways.items() if not has_all(query, settings)]
         has_all(SELECT, None)
         rounds = Rounds(options.rounds, options.budget(NAME))

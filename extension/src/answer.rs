@@ -6,7 +6,6 @@ use pgrx::prelude::*;
 use std::io::Write as _;
 
 use crate::form::Form;
-use crate::jsonb;
 
 /// One change as a reader is shown it.
 #[derive(Clone, Copy)]
@@ -19,7 +18,7 @@ pub struct Shown<'a> {
     pub winner: Option<&'a str>,
     /// In the answer's form.
     pub record: Option<&'a [u8]>,
-    /// As jsonb.
+    /// In the answer's form.
     pub leaves: Option<&'a [u8]>,
     pub has_left: bool,
 }
@@ -115,8 +114,9 @@ impl Varlenas {
 /// What a page of some size takes, so that it needs not be moved while it grows.
 const TEXTS_BYTES: usize = 1024 * 1024;
 
-/// The rows of `godwit.changes`. `next` stands in each, so they are kept until it is known.
-pub struct Rows {
+/// The rows of `godwit.changes`, and with `AS_JSON` of `godwit.changes_json`. `next` stands in each, so they are kept
+/// until it is known.
+pub struct Rows<const AS_JSON: bool> {
     store: Store,
     texts: Varlenas,
     table: Option<(String, At)>,
@@ -135,8 +135,8 @@ struct Row {
     has_left: bool,
 }
 
-impl Answer for Rows {
-    const FORM: Form = Form::Jsonb;
+impl<const AS_JSON: bool> Answer for Rows<AS_JSON> {
+    const FORM: Form = if AS_JSON { Form::Json } else { Form::Jsonb };
 
     fn begin(store: Store) -> Self {
         Rows {
@@ -161,8 +161,8 @@ impl Answer for Rows {
             same if same == shown.revision => revision,
             other => other.map(|text| self.texts.add(text.as_bytes())),
         };
-        let record = shown.record.map(|jsonb| self.texts.add(jsonb));
-        let leaves = shown.leaves.map(|jsonb| self.texts.add(jsonb));
+        let record = shown.record.map(|record| self.texts.add(record));
+        let leaves = shown.leaves.map(|leaves| self.texts.add(leaves));
         let Shown { sequence, deleted, has_left, .. } = *shown;
         let row = Row { sequence, table, id, revision, deleted, winner, record, leaves, has_left };
         self.rows.push(row);
@@ -191,27 +191,19 @@ impl Answer for Rows {
 pub struct Wire {
     store: Store,
     json: Varlenas,
-    leaves: Vec<u8>,
 }
 
 impl Answer for Wire {
     const FORM: Form = Form::Json;
 
     fn begin(store: Store) -> Self {
-        let (json, leaves) = Default::default();
-        Wire { store, json, leaves }
+        Wire { store, json: Varlenas::default() }
     }
 
     fn change(&mut self, shown: &Shown) {
         self.json.0.clear();
         let at = self.json.open();
-        // They have always gone out as jsonb is printed.
-        self.leaves.clear();
-        let leaves = shown.leaves.map(|jsonb| {
-            jsonb::print(jsonb, &mut self.leaves);
-            &self.leaves[..]
-        });
-        write_change(&Shown { leaves, ..*shown }, &mut self.json.0);
+        write_change(shown, &mut self.json.0);
         self.json.close(at);
         self.store.put([shown.sequence.into_datum(), Some(self.json.datum(at))]);
     }

@@ -12,6 +12,7 @@ use crate::catalog;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::form::Form;
+use crate::jsonb;
 use crate::left;
 use crate::policy;
 use crate::reach::Reach;
@@ -86,7 +87,8 @@ macro_rules! entry {
     };
 }
 
-entry!(godwit_changes, pg_finfo_godwit_changes, Rows);
+entry!(godwit_changes, pg_finfo_godwit_changes, Rows<false>);
+entry!(godwit_changes_json, pg_finfo_godwit_changes_json, Rows<true>);
 entry!(godwit_changes_on_wire, pg_finfo_godwit_changes_on_wire, Wire);
 
 /// Hands out a page: its changes, and where to ask from next.
@@ -419,10 +421,18 @@ fn of_table(shape: &Shape, ask: &Ask, since: i64, until: i64, horizon: i64) -> V
             // SAFETY: the statement says jsonb.
             leaves: row
                 .get::<pg_sys::Datum>(8)
-                .map(|datum| unsafe { row::plain_bytes(datum) }.to_vec()),
+                .map(|datum| in_form(unsafe { row::plain_bytes(datum) }, ask.form)),
             has_left,
         }
     })
+}
+
+/// A jsonb, without the head of a varlena, in the form that is asked for.
+fn in_form(jsonb: &[u8], form: Form) -> Vec<u8> {
+    match form {
+        Form::Jsonb => jsonb.to_vec(),
+        Form::Json => jsonb::printed(jsonb),
+    }
 }
 
 impl Change {

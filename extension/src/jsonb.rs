@@ -128,8 +128,8 @@ impl Writer for Jsonb<'_> {
     }
 }
 
-/// Appends a jsonb, which has no head of a varlena, as Postgres prints it.
-pub fn print(jsonb: &[u8], out: &mut Vec<u8>) {
+/// A jsonb, which has no head of a varlena, as Postgres prints it.
+pub fn printed(jsonb: &[u8]) -> Vec<u8> {
     let mut varlena = vec![0; ALIGNMENT];
     varlena.extend_from_slice(jsonb);
     // SAFETY: there is room for the head; what is printed is copied and freed.
@@ -137,7 +137,8 @@ pub fn print(jsonb: &[u8], out: &mut Vec<u8>) {
         pgrx::set_varsize_4b(varlena.as_mut_ptr().cast(), varlena.len() as i32);
         let function = pg_sys::Oid::from_u32(pg_sys::F_JSONB_OUT);
         let text = pg_sys::OidOutputFunctionCall(function, varlena.as_mut_ptr().into());
-        out.extend_from_slice(std::ffi::CStr::from_ptr(text).to_bytes());
+        let bytes = std::ffi::CStr::from_ptr(text).to_bytes().to_vec();
         pg_sys::pfree(text.cast());
+        bytes
     }
 }

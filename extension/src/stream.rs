@@ -11,7 +11,7 @@ use crate::body::{Ancestry, Body, push_revision};
 use crate::by_record::{self, Pace};
 use crate::changes::{Ask, Include};
 use crate::error::Error;
-use crate::form::{Form, Writer};
+use crate::form::{Form, Json, Writer};
 use crate::jsonb::Jsonb;
 use crate::latest::{Latest, Walks};
 use crate::lineage::{self, Leaf, Winner};
@@ -405,8 +405,10 @@ impl<'a> Source<'a> {
         push_revision(self.body.revision(), &mut texts.revision);
         if let Some((highest, _)) = leaves.first() {
             push_revision(highest.bytes(), &mut texts.winner);
-            let mut out = Jsonb::on(&mut texts.record);
-            out.list(leaves.len(), |out, at| self.write_leaf(&leaves[at], out));
+            match self.form {
+                Form::Json => self.write_leaves(&leaves, &mut Json(&mut texts.record)),
+                Form::Jsonb => self.write_leaves(&leaves, &mut Jsonb::on(&mut texts.record)),
+            }
         }
         let there = !leaves.is_empty();
         each(&Shown {
@@ -421,6 +423,10 @@ impl<'a> Source<'a> {
             has_left: false,
         });
         self.texts = texts;
+    }
+
+    fn write_leaves(&mut self, leaves: &[Leaf], out: &mut impl Writer) {
+        out.list(leaves.len(), |out, at| self.write_leaf(&leaves[at], out));
     }
 
     fn write_leaf(&mut self, (stored, is_deleted): &Leaf, out: &mut impl Writer) {

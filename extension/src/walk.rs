@@ -387,7 +387,8 @@ pub struct Stored(Vec<u8>);
 
 impl Stored {
     pub fn of(bytes: &[u8]) -> Stored {
-        let mut varlena = vec![0; size_of::<u32>()];
+        let mut varlena = Vec::with_capacity(size_of::<u32>() + bytes.len());
+        varlena.extend_from_slice(&[0; size_of::<u32>()]);
         varlena.extend_from_slice(bytes);
         // SAFETY: there is room for the head.
         unsafe { pgrx::set_varsize_4b(varlena.as_mut_ptr().cast(), varlena.len() as i32) };

@@ -69,6 +69,22 @@ const DIGITS: [(u8, u32); 32] = {
     digits
 };
 
+/// By the next ten bits: two hex digits and how many bits they take; none where there is another character.
+static PAIRS: [([u8; 2], u32); 1 << PAIR_BITS] = {
+    let mut pairs = [([0; 2], 0); 1 << PAIR_BITS];
+    let mut window = 0;
+    while window < pairs.len() {
+        let (first, bits) = DIGITS[window >> 5];
+        let (second, more) = DIGITS[window >> (5 - bits) & 0b11111];
+        if bits > 0 && more > 0 {
+            pairs[window] = ([first, second], bits + more);
+        }
+        window += 1;
+    }
+    pairs
+};
+const PAIR_BITS: u32 = 10;
+
 impl RevisionId {
     pub fn to_sortable(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(10 + self.token().len());
@@ -149,19 +165,35 @@ fn generation(bytes: &[u8]) -> Result<(u64, &[u8]), RevisionIdError> {
 }
 
 /// How many characters these codes are, at least one.
-fn decoded(codes: &[u8], token: &mut [u8]) -> Option<usize> {
-    let mut codes = codes.iter();
+fn decoded(mut codes: &[u8], token: &mut [u8]) -> Option<usize> {
     // What was read and not taken yet, from the highest bit on.
     let (mut window, mut there, mut length) = (0u64, 0, 0);
     loop {
-        while there <= u64::BITS - 8
-            && let Some(byte) = codes.next()
+        if there < 32
+            && let Some((four, rest)) = codes.split_first_chunk()
+        {
+            window |= u64::from(u32::from_be_bytes(*four)) << (32 - there);
+            (codes, there) = (rest, there + 32);
+        }
+        while there < 32
+            && let Some((byte, rest)) = codes.split_first()
         {
             window |= u64::from(*byte) << (u64::BITS - 8 - there);
-            there += 8;
+            (codes, there) = (rest, there + 8);
         }
         if window == 0 && there < 8 {
             return (length > 0).then_some(length);
+        }
+        let before = length;
+        while there >= PAIR_BITS
+            && let (pair, bits @ 1..) = PAIRS[(window >> (u64::BITS - PAIR_BITS)) as usize]
+            && let Some(place) = token.get_mut(length..length + 2)
+        {
+            place.copy_from_slice(&pair);
+            (window, there, length) = (window << bits, there - bits, length + 2);
+        }
+        if length > before {
+            continue;
         }
         let five = window >> (u64::BITS - 5);
         let (character, bits) = match DIGITS[five as usize] {

@@ -71,7 +71,15 @@ create table asked as select row_number() over () as n, *
  where filter is null or tables = '{docs}';
 create table by_index as select a.n, d.* from asked a, drained(0, tables, page, include, style, ids, filter) d;
 grant select on asked, by_index to by_column;
+-- As json it says the same.
+prepare as_json as select count(*) as asked, bool_and(shown > 0) as shown, count(*) filter (where not same) as otherwise from asked a, lateral (
+    select count(*) as shown, bool_and((b.table_name, b.id, b.revision, b.deleted, b.winner, b.record, b.next, b.leaves, b.has_left)
+               is not distinct from (j.table_name, j.id, j.revision, j.deleted, j.winner, j.record::jsonb, j.next, j.leaves::jsonb, j.has_left)) as same
+      from godwit.changes(0, tables, page, include, style, ids, filter) b
+      full join godwit.changes_json(0, tables, page, include, style, ids, filter) j using (seq)) both_ways;
+execute as_json;
 set role by_column;
+execute as_json;
 create temporary table by_sql as select a.n, d.* from asked a, drained(0, tables, page, include, style, ids, filter) d;
 select count(*) as asked, min(i.shown) > 0 as shown, count(*) filter (where i is distinct from s) as otherwise from by_index i join by_sql s using (n);
 reset role;
