@@ -2,7 +2,6 @@
 //! out once, and each row is written straight into a buffer, in whichever form.
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use revision::{REVISION_BYTES_MAX, RevisionId};
 
 use crate::codec::Codec;
@@ -216,7 +215,7 @@ impl<'a> Body<'a> {
     pub fn id(&self) -> &str {
         let datum = self.cells.at(self.places.id).unwrap_or_else(|| self.is_none("_id"));
         // SAFETY: the column is of type text.
-        unsafe { <&str>::from_datum(datum, false) }.unwrap_or_default()
+        unsafe { row::text(datum) }
     }
 
     pub fn id_datum(&self) -> pg_sys::Datum {
@@ -303,29 +302,30 @@ impl<'a> Body<'a> {
             REVISIONS => !matches!(line, Ancestry::Nothing),
             _ => true,
         };
+        let mut text = [0; REVISION_BYTES_MAX];
+        let itself = text_of(self.revision(), &mut text);
         out.object(&self.members, is_there, |out, member| match member {
             ID => out.text(self.id()),
             TABLE => out.text(&self.shape.wire_name),
-            REVISION => write_revision(self.revision(), out),
+            REVISION => write_revision_text(itself, out),
             DELETED => out.truth(),
             ATTRIBUTES => self.write_attributes(out),
-            _ => self.write_line(&line, out),
+            _ => self.write_line(&line, itself, out),
         });
     }
 
-    fn write_line(&self, line: &Ancestry, out: &mut impl Writer) {
-        match line {
-            Ancestry::Nothing => {}
-            Ancestry::Parent => {
-                let both = [Some(self.revision()), self.previous()];
-                out.list(both.iter().flatten().count(), |out, at| {
-                    write_revision(both[at].unwrap_or_default(), out);
-                });
-            }
-            Ancestry::All(line) => {
-                out.list(line.len(), |out, at| write_revision(&line[at], out));
-            }
-        }
+    /// Its ancestry, of which the revision itself is read already.
+    fn write_line(&self, line: &Ancestry, itself: &[u8], out: &mut impl Writer) {
+        let (count, parent) = match line {
+            Ancestry::Nothing => return,
+            Ancestry::Parent => (1 + usize::from(self.previous().is_some()), self.previous()),
+            Ancestry::All(line) => (line.len(), None),
+        };
+        out.list(count, |out, at| match (at, line) {
+            (0, _) => write_revision_text(itself, out),
+            (_, Ancestry::All(line)) => write_revision(&line[at], out),
+            _ => write_revision(parent.unwrap_or_default(), out),
+        });
     }
 
     fn write_attributes(&self, out: &mut impl Writer) {
@@ -371,7 +371,10 @@ fn text_of<'a>(stored: &[u8], text: &'a mut [u8; REVISION_BYTES_MAX]) -> &'a [u8
 /// Writes a revision id from its stored form.
 fn write_revision(stored: &[u8], out: &mut impl Writer) {
     let mut text = [0; REVISION_BYTES_MAX];
-    let text = text_of(stored, &mut text);
+    write_revision_text(text_of(stored, &mut text), out);
+}
+
+fn write_revision_text(text: &[u8], out: &mut impl Writer) {
     // A token is of printable ASCII without quotes; but it may hold backslashes, which JSON escapes.
     if text.contains(&b'\\') {
         return out.text(&String::from_utf8_lossy(text));

@@ -9,14 +9,61 @@ use crate::error::Error;
 const EPOCH_JULIAN_DAY: i32 = 2_451_545;
 const MICROSECONDS_A_DAY: i64 = 86_400_000_000;
 
+/// A date or a timestamp as it is written. Every one of every row goes through here: it takes no memory of its own.
+pub struct Text {
+    bytes: [u8; TEXT_BYTES_MAX],
+    length: usize,
+}
+
+/// Of the farthest timestamp, which has a sign and six digits of a year.
+const TEXT_BYTES_MAX: usize = "+294276-12-31T23:59:59.999999Z".len();
+
+impl Text {
+    fn of(text: &[u8]) -> Text {
+        let mut out = Text { bytes: [0; TEXT_BYTES_MAX], length: 0 };
+        out.push(text);
+        out
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.bytes[self.length..self.length + text.len()].copy_from_slice(text);
+        self.length += text.len();
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_else(|error| {
+            Error::Internal(format!("a date's text can't be read: {error}")).report()
+        })
+    }
+}
+
 /// `YYYY-MM-DD` of days since 2000-01-01; infinities are Postgres's extreme values.
-pub fn date_text(days: i32) -> String {
-    text(|out| push_date(days, out))
+pub fn date_text(days: i32) -> Text {
+    match days {
+        i32::MIN => Text::of(b"-infinity"),
+        i32::MAX => Text::of(b"infinity"),
+        days => day_text(days),
+    }
 }
 
 /// RFC 3339 with six fraction digits of microseconds since 2000-01-01, and a zone's suffix.
-pub fn timestamp_text(microseconds: i64, zone: &str) -> String {
-    text(|out| push_timestamp(microseconds, zone, out))
+pub fn timestamp_text(microseconds: i64, zone: &str) -> Text {
+    match microseconds {
+        i64::MIN => return Text::of(b"-infinity"),
+        i64::MAX => return Text::of(b"infinity"),
+        _ => {}
+    }
+    let mut text = day_text(microseconds.div_euclid(MICROSECONDS_A_DAY) as i32);
+    let rest = microseconds.rem_euclid(MICROSECONDS_A_DAY);
+    let (seconds, fraction) = ((rest / 1_000_000) as u32, (rest % 1_000_000) as u32);
+    let mut time = *b"T00:00:00.000000";
+    put_digits(seconds / 3600, &mut time[1..3]);
+    put_digits(seconds / 60 % 60, &mut time[4..6]);
+    put_digits(seconds % 60, &mut time[7..9]);
+    put_digits(fraction, &mut time[10..16]);
+    text.push(&time);
+    text.push(zone.as_bytes());
+    text
 }
 
 /// What `date_text` says of years 1 to 9999, read again; `None` where only Postgres's own input function knows.
@@ -26,7 +73,7 @@ pub fn date_of(text: &str) -> Option<i32> {
     // SAFETY: pure arithmetic (utils/adt/datetime.c).
     let days = unsafe { pg_sys::date2j(year, month, day) } - EPOCH_JULIAN_DAY;
     // There is no 30th of February.
-    (year > 0 && date_text(days) == text).then_some(days)
+    (year > 0 && date_text(days).as_str() == text).then_some(days)
 }
 
 /// The same of `timestamp_text`.
@@ -62,71 +109,32 @@ fn numbers<const N: usize>(
     (bytes.len() == length).then_some(out)
 }
 
-fn text(push: impl FnOnce(&mut Vec<u8>)) -> String {
-    let mut out = Vec::with_capacity(TEXT_BYTES);
-    push(&mut out);
-    String::from_utf8(out).unwrap_or_else(|error| {
-        Error::Internal(format!("a date's text can't be read: {error}")).report()
-    })
-}
-
-/// Of most timestamps.
-const TEXT_BYTES: usize = 27;
-
-/// Appends what `date_text` says.
-pub fn push_date(days: i32, out: &mut Vec<u8>) {
-    match days {
-        i32::MIN => out.extend_from_slice(b"-infinity"),
-        i32::MAX => out.extend_from_slice(b"infinity"),
-        days => push_day(days, out),
-    }
-}
-
-/// Appends what `timestamp_text` says.
-pub fn push_timestamp(microseconds: i64, zone: &str, out: &mut Vec<u8>) {
-    match microseconds {
-        i64::MIN => return out.extend_from_slice(b"-infinity"),
-        i64::MAX => return out.extend_from_slice(b"infinity"),
-        _ => push_day(microseconds.div_euclid(MICROSECONDS_A_DAY) as i32, out),
-    }
-    let rest = microseconds.rem_euclid(MICROSECONDS_A_DAY);
-    let (seconds, fraction) = ((rest / 1_000_000) as u32, (rest % 1_000_000) as u32);
-    for (before, number, width) in [
-        (b'T', seconds / 3600, 2),
-        (b':', seconds / 60 % 60, 2),
-        (b':', seconds % 60, 2),
-        (b'.', fraction, 6),
-    ] {
-        out.push(before);
-        push_padded(number, width, out);
-    }
-    out.extend_from_slice(zone.as_bytes());
-}
-
-fn push_day(days: i32, out: &mut Vec<u8>) {
+fn day_text(days: i32) -> Text {
     let (mut year, mut month, mut day) = (0i32, 0i32, 0i32);
     // SAFETY: pure arithmetic with three out parameters (utils/adt/datetime.c).
     unsafe { pg_sys::j2date(days + EPOCH_JULIAN_DAY, &mut year, &mut month, &mut day) };
+    let mut text = Text::of(match year {
+        1..=9999 => b"",
+        0.. => b"+",
+        _ => b"-",
+    });
+    let mut date = *b"0000-00-00";
+    let year = year.unsigned_abs();
     match year {
-        1..=9999 => {}
-        0.. => out.push(b'+'),
-        _ => out.push(b'-'),
+        ..=9999 => put_digits(year, &mut date[..4]),
+        _ => text.push(year.to_string().as_bytes()),
     }
-    push_padded(year.unsigned_abs(), 4, out);
-    for part in [month, day] {
-        out.push(b'-');
-        push_padded(part as u32, 2, out);
-    }
+    put_digits(month as u32, &mut date[5..7]);
+    put_digits(day as u32, &mut date[8..]);
+    text.push(if year > 9999 { &date[4..] } else { &date });
+    text
 }
 
-/// A number with at least so many digits. Every date of every row goes through here: `write!` takes several times as
-/// long.
-fn push_padded(number: u32, width: usize, out: &mut Vec<u8>) {
-    let width = width.max(number.checked_ilog10().map_or(1, |log| log as usize + 1));
-    let first = out.len();
-    out.resize(first + width, b'0');
+/// A number in as many digits as there is room for. `write!` takes several times as long.
+#[inline(always)]
+fn put_digits(number: u32, place: &mut [u8]) {
     let mut rest = number;
-    for digit in out[first..].iter_mut().rev() {
+    for digit in place.iter_mut().rev() {
         *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
     }

@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 use crate::calendar;
 use crate::error::Error;
 use crate::form::{self, Writer};
+use crate::row;
 
 /// How values of one Postgres type travel (DESIGN.md section 2).
 #[derive(Clone)]
@@ -16,6 +17,15 @@ pub struct Codec {
     pub type_oid: pg_sys::Oid,
     pub type_mod: i32,
     kind: Kind,
+    layout: Layout,
+}
+
+/// How values of a type lie in memory.
+#[derive(Clone, Copy)]
+struct Layout {
+    length: i16,
+    by_value: bool,
+    align: std::ffi::c_char,
 }
 
 #[derive(Clone)]
@@ -59,9 +69,12 @@ impl Codec {
     pub fn of(type_oid: pg_sys::Oid, type_mod: i32) -> Codec {
         let mut base_mod = type_mod;
         // SAFETY: catalog look-ups by OID; Postgres raises an error for one that is gone.
-        let (base, element, class) = unsafe {
+        let (base, element, class, layout) = unsafe {
             let base = pg_sys::getBaseTypeAndTypmod(type_oid, &mut base_mod);
-            (base, pg_sys::get_element_type(base), pg_sys::get_typtype(base))
+            let (mut length, mut by_value, mut align) = (0, false, 0);
+            pg_sys::get_typlenbyvalalign(type_oid, &mut length, &mut by_value, &mut align);
+            let layout = Layout { length, by_value, align };
+            (base, pg_sys::get_element_type(base), pg_sys::get_typtype(base), layout)
         };
         let kind = match base {
             pg_sys::BOOLOID => Kind::Bool,
@@ -83,7 +96,7 @@ impl Codec {
             _ if class as u8 == pg_sys::TYPTYPE_COMPOSITE => Kind::Composite,
             _ => Kind::Output,
         };
-        Codec { type_oid, type_mod, kind }
+        Codec { type_oid, type_mod, kind, layout }
     }
 
     /// Whether printing or reading this type may depend on a setting.
@@ -135,13 +148,15 @@ impl Codec {
                 Kind::Numeric => Value::Decimal(output_by(NUMERIC_OUT, datum)),
                 Kind::Text => Value::String(need(String::from_datum(datum, false))),
                 Kind::Bytea => Value::Bytes(need(<Vec<u8>>::from_datum(datum, false))),
-                Kind::Date => Value::Date(calendar::date_text(datum.value() as i32)),
-                Kind::Timestamp => {
-                    Value::Timestamp(calendar::timestamp_text(datum.value() as i64, ""))
+                Kind::Date => {
+                    Value::Date(calendar::date_text(datum.value() as i32).as_str().into())
                 }
-                Kind::Timestamptz => {
-                    Value::Timestamp(calendar::timestamp_text(datum.value() as i64, "Z"))
-                }
+                Kind::Timestamp => Value::Timestamp(
+                    calendar::timestamp_text(datum.value() as i64, "").as_str().into(),
+                ),
+                Kind::Timestamptz => Value::Timestamp(
+                    calendar::timestamp_text(datum.value() as i64, "Z").as_str().into(),
+                ),
                 Kind::Json => json(&output(self.base_type(), datum)),
                 Kind::Array(element) => read_array(element, datum),
                 Kind::Composite => read_composite(datum),
@@ -167,18 +182,21 @@ impl Codec {
                 Kind::Int8 => out.int(datum.value() as i64),
                 Kind::Float4 => out.float(f32::from_bits(datum.value() as u32) as f64),
                 Kind::Float8 => out.float(f64::from_bits(datum.value() as u64)),
-                Kind::Text => out.string(need(<&str>::from_datum(datum, false))),
+                Kind::Text => out.string(row::text(datum)),
                 Kind::Numeric => with_output(NUMERIC_OUT, datum, |text| out.decimal(text)),
-                Kind::Date => out.date(&calendar::date_text(datum.value() as i32)),
+                Kind::Date => out.date(calendar::date_text(datum.value() as i32).as_str()),
                 Kind::Timestamp | Kind::Timestamptz => {
                     let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
-                    out.timestamp(&calendar::timestamp_text(datum.value() as i64, zone));
+                    out.timestamp(calendar::timestamp_text(datum.value() as i64, zone).as_str());
                 }
-                Kind::Array(element) if is_flat(datum) => {
-                    let items = element.items(datum);
-                    out.list(items.len());
-                    items.for_each(|(item, null)| element.hash(item, null, out));
-                }
+                Kind::Array(element) => match flat(datum) {
+                    Some(array) => {
+                        let items = element.items(array);
+                        out.list(items.len());
+                        items.for_each(|(item, null)| element.hash(item, null, out));
+                    }
+                    None => out.value(&self.read(datum, false)),
+                },
                 _ => out.value(&self.read(datum, false)),
             }
         }
@@ -333,7 +351,7 @@ unsafe fn read_array(element: &Codec, datum: pg_sys::Datum) -> Value {
             array.cast::<u8>().add(size_of::<pg_sys::ArrayType>()).cast::<i32>(),
             dimensions,
         );
-        let items = element.items(pg_sys::Datum::from(array));
+        let items = element.items(array);
         let mut values: Vec<Value> = items.map(|(item, null)| element.read(item, null)).collect();
         // The innermost dimension is the last one: fold from there outwards.
         for size in sizes.iter().skip(1).rev() {
@@ -358,7 +376,7 @@ unsafe fn read_composite(datum: pg_sys::Datum) -> Value {
         let header =
             pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
         let mut members = BTreeMap::new();
-        for (name, value) in crate::row::read_record(header) {
+        for (name, value) in row::read_record(header) {
             members.insert(name, value);
         }
         Value::Map(members)
@@ -371,7 +389,7 @@ pub fn composite_members(type_oid: pg_sys::Oid, type_mod: i32) -> Vec<(String, C
     unsafe {
         let desc = pg_sys::lookup_rowtype_tupdesc_copy(type_oid, type_mod);
         let members = (0..(*desc).natts as usize)
-            .map(|at| crate::row::attribute(desc, at))
+            .map(|at| row::attribute(desc, at))
             .filter(|attribute| !attribute.attisdropped)
             .map(|attribute| {
                 let name = CStr::from_ptr(attribute.attname.data.as_ptr());
@@ -450,19 +468,23 @@ impl Codec {
                     pg_sys::pfree(text.cast());
                 }
                 Kind::Text => {
-                    let text = need(<&str>::from_datum(datum, false));
-                    out.single("string", |out| out.text(text));
+                    out.single("string", |out| out.text(row::text(datum)));
                 }
+                Kind::Float4 => write_float(f32::from_bits(datum.value() as u32) as f64, out),
+                Kind::Float8 => write_float(f64::from_bits(datum.value() as u64), out),
                 Kind::Date => {
-                    plain(out, "date", |out| calendar::push_date(datum.value() as i32, out));
+                    let text = calendar::date_text(datum.value() as i32);
+                    plain(out, "date", |out| out.extend_from_slice(text.as_str().as_bytes()));
                 }
                 Kind::Timestamp | Kind::Timestamptz => {
                     let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
-                    plain(out, "timestamp", |out| {
-                        calendar::push_timestamp(datum.value() as i64, zone, out);
-                    });
+                    let text = calendar::timestamp_text(datum.value() as i64, zone);
+                    plain(out, "timestamp", |out| out.extend_from_slice(text.as_str().as_bytes()));
                 }
-                Kind::Array(element) if is_flat(datum) => element.write_list(datum, out),
+                Kind::Array(element) => match flat(datum) {
+                    Some(array) => element.write_list(array, out),
+                    None => form::write_value(&self.read(datum, false), out),
+                },
                 _ => form::write_value(&self.read(datum, false), out),
             }
         }
@@ -471,10 +493,10 @@ impl Codec {
     /// An array of this codec's type, of one dimension or none.
     ///
     /// # Safety
-    /// The datum must be such an array.
-    unsafe fn write_list(&self, datum: pg_sys::Datum, out: &mut impl Writer) {
-        // SAFETY: the caller vouches for the datum; what is taken apart stays as long as what writing a row takes.
-        let items: Vec<_> = unsafe { self.items(datum) }.collect();
+    /// It must be such an array.
+    unsafe fn write_list(&self, array: *mut pg_sys::ArrayType, out: &mut impl Writer) {
+        // SAFETY: the caller vouches for the array; what is taken apart stays as long as what writing a row takes.
+        let items: Vec<_> = unsafe { self.items(array) }.collect();
         out.single("list", |out| {
             out.list(items.len(), |out, at| {
                 let (item, null) = items[at];
@@ -487,16 +509,14 @@ impl Codec {
     /// The items of an array of this codec's type, each with whether it is null.
     ///
     /// # Safety
-    /// The datum must be such an array, and stay while they are read.
+    /// It must be such an array, and stay while they are read.
     unsafe fn items(
         &self,
-        datum: pg_sys::Datum,
+        array: *mut pg_sys::ArrayType,
     ) -> impl ExactSizeIterator<Item = (pg_sys::Datum, bool)> {
-        // SAFETY: the caller vouches for the datum; there are as many items and flags as Postgres says.
+        let Layout { length, by_value, align } = self.layout;
+        // SAFETY: the caller vouches for the array; there are as many items and flags as Postgres says.
         unsafe {
-            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-            let (mut length, mut by_value, mut align) = (0i16, false, 0);
-            pg_sys::get_typlenbyvalalign(self.type_oid, &mut length, &mut by_value, &mut align);
             let (mut items, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
             pg_sys::deconstruct_array(
                 array,
@@ -513,15 +533,22 @@ impl Codec {
     }
 }
 
-/// Whether an array has one dimension at most.
+/// An array that has one dimension at most.
 ///
 /// # Safety
 /// The datum must be an array.
-unsafe fn is_flat(datum: pg_sys::Datum) -> bool {
+unsafe fn flat(datum: pg_sys::Datum) -> Option<*mut pg_sys::ArrayType> {
     // SAFETY: the caller vouches for the datum; its head is all that is read.
     unsafe {
-        (*pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>()).ndim <= 1
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        ((*array).ndim <= 1).then_some(array)
     }
+}
+
+fn write_float(value: f64, out: &mut impl Writer) {
+    revision::with_float_text(value, |text| {
+        plain(out, "float", |out| out.extend_from_slice(text.as_bytes()));
+    });
 }
 
 /// A scalar whose text needs no escape.

@@ -197,6 +197,16 @@ pub unsafe fn plain_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
+/// A text. To have Postgres look whether it must be fetched costs more than reading it.
+///
+/// # Safety
+/// As of `plain_bytes`; and it must be a text.
+pub unsafe fn text<'a>(datum: pg_sys::Datum) -> &'a str {
+    // SAFETY: the caller vouches for the datum. The database is in UTF8, or there would be no extension in it, and a
+    // text was checked for that on its way in.
+    unsafe { std::str::from_utf8_unchecked(plain_bytes(datum)) }
+}
+
 /// A revision id in the form in which it is stored.
 pub fn revision_datum(revision: &RevisionId) -> pg_sys::Datum {
     revision.to_sortable().into_datum().unwrap_or(pg_sys::Datum::from(0))

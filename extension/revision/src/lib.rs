@@ -28,5 +28,5 @@ pub use policy::{Conflicts, Policy, Rule};
 pub use read::attributes;
 pub use record::{ID_BYTES_MAX, Record, RecordError};
 pub use tree::{Insertion, Tree};
-pub use value::{Attributes, DEPTH_MAX, Value, ValueError, float_text};
+pub use value::{Attributes, DEPTH_MAX, Value, ValueError, float_text, with_float_text};
 pub use wire::{parse as parse_wire, write_text};

@@ -134,14 +134,19 @@ pub(crate) fn check_text(text: &str) -> Result<(), ValueError> {
 /// The shortest digits that read back to the same double, as ECMAScript's `Number::toString`
 /// writes them (ECMA-262, section 6.1.6.1.20), and `-0`, which ECMAScript writes as `0`.
 pub fn float_text(value: f64) -> String {
+    with_float_text(value, str::to_owned)
+}
+
+/// Hands on what `float_text` says.
+pub fn with_float_text<R>(value: f64, with: impl FnOnce(&str) -> R) -> R {
     if value.is_nan() {
-        "NaN".into()
+        with("NaN")
     } else if value.is_infinite() {
-        if value > 0.0 { "Infinity".into() } else { "-Infinity".into() }
+        with(if value > 0.0 { "Infinity" } else { "-Infinity" })
     } else if value == 0.0 && value.is_sign_negative() {
-        "-0".into()
+        with("-0")
     } else {
-        ryu_js::Buffer::new().format_finite(value).to_owned()
+        with(ryu_js::Buffer::new().format_finite(value))
     }
 }
 
