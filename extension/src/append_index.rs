@@ -170,7 +170,7 @@ impl ByExecutor {
             (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             pg_sys::InitResultRelInfo(target, twin, 1, std::ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(target, false);
-            let key = pg_sys::lappend_oid(std::ptr::null_mut(), shape.twin_index);
+            let key = pg_sys::lappend_oid(std::ptr::null_mut(), shape.twin_index());
             ByExecutor { target, state, key }
         }
     }

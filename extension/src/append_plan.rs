@@ -196,7 +196,7 @@ impl Planned {
         // SAFETY: the caller has both open.
         unsafe {
             let (class, form) = (&*(*index).rd_rel, &*(*index).rd_index);
-            let is_key = (*index).rd_id == shape.twin_index;
+            let is_key = (*index).rd_id == shape.twin_index();
             let is_plain = class.relam == pg_sys::BTREE_AM_OID
                 && form.indisready
                 && form.indisvalid

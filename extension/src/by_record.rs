@@ -56,7 +56,7 @@ impl<'a> Pace<'a> {
     fn is_slow(&mut self, number: i64) -> bool {
         // SAFETY: the table is there as long as the shape is held.
         let records = || unsafe { rows(self.shape.relation) };
-        let size = || (history::pages(self.shape.twin_index).into(), records());
+        let size = || (history::pages(self.shape.twin_index()).into(), records());
         let (pages, records) = *self.size.get_or_insert_with(size);
         if records <= 0 {
             return false;

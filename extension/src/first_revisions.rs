@@ -152,7 +152,7 @@ fn _fill(relation: pg_sys::Oid) -> bool {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     catalog::require_owner(&[relation]).or_report();
     let shape = Shape::of(relation).or_report();
-    if shape.twin_index != pg_sys::InvalidOid {
+    if shape.twin_index() != pg_sys::InvalidOid {
         Error::BadArgument(format!("{} has been filled", shape.twin)).report()
     }
     let _fixed = shape.settings();

@@ -19,7 +19,7 @@ use crate::walk::{self, Entry, Stored, of_record};
 /// The highest revision of a record and whether it deletes. Where the record is not in the table
 /// all its leaves are tombstones, and this is the one that a new insert continues from.
 pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
-    scan_by(shape, shape.twin_index, WRITING, id, None, |cells| {
+    scan_by(shape, Shape::twin_index, WRITING, id, None, |cells| {
         let revision = cells.revision("_rev")?;
         Some((revision, cells.get::<bool>("_deleted").unwrap_or(false)))
     })
@@ -70,7 +70,7 @@ fn scan_entries<T>(
     // SAFETY: the index is closed again; its lock lasts to the end of the transaction. The keys are of its first
     // columns. A scan that was begun for a bitmap has no rows to fetch, and hands out their places.
     unsafe {
-        let index = pg_sys::index_open(shape.twin_index, WRITING);
+        let index = pg_sys::index_open(shape.twin_index(), WRITING);
         let scan = pg_sys::index_beginscan_bitmap(index, &raw mut pg_sys::SnapshotAnyData, count);
         (*scan).xs_want_itup = wants_entries;
         pg_sys::index_rescan(scan, keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
@@ -85,14 +85,14 @@ fn scan_entries<T>(
 pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Error> {
     match may_have_extras(shape) {
         false => Ok(Extra::default()),
-        true => extra_by(shape, shape.extras_index.unwrap_or(shape.twin_index), id, revision),
+        true => extra_by(shape, id, revision),
     }
 }
 
 /// Whether any revision of a table was ever known to have something beside the columns; most tables have none.
 pub fn may_have_extras(shape: &Shape) -> bool {
     shape.lock_twin();
-    shape.extras_index.is_none_or(|index| !is_empty(index))
+    shape.extras_index().is_none_or(|index| !is_empty(index))
 }
 
 /// Whether nothing was ever put into an index: a btree has but its first page then. What was committed has made it
@@ -113,12 +113,8 @@ pub fn pages(index: pg_sys::Oid) -> u32 {
     }
 }
 
-fn extra_by(
-    shape: &Shape,
-    index: pg_sys::Oid,
-    id: &str,
-    revision: &RevisionId,
-) -> Result<Extra, Error> {
+fn extra_by(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Error> {
+    let index = |shape: &Shape| shape.extras_index().unwrap_or_else(|| shape.twin_index());
     let found = scan_by(shape, index, READING, id, Some(revision), |cells| {
         cells.get::<Json>("_extra").map(|json| Extra::read(&json.read()?))
     });
@@ -149,17 +145,17 @@ fn scan<T>(
     revision: Option<&RevisionId>,
     read: impl FnOnce(&Cells) -> T,
 ) -> Option<T> {
-    scan_by(shape, shape.twin_index, READING, id, revision, read)
+    scan_by(shape, Shape::twin_index, READING, id, revision, read)
 }
 
 const READING: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 /// Of who is about to write to the twin, and needs this lock then.
 const WRITING: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
-/// The same by another index whose first columns are the key's.
+/// The same by another index whose first columns are the key's, which is named once the twin is locked.
 fn scan_by<T>(
     shape: &Shape,
-    index: pg_sys::Oid,
+    index: impl FnOnce(&Shape) -> pg_sys::Oid,
     lock: pg_sys::LOCKMODE,
     id: &str,
     revision: Option<&RevisionId>,
@@ -170,7 +166,7 @@ fn scan_by<T>(
     // the row is read before the scan ends. Keys are of the index's own column types.
     unsafe {
         let twin = pg_sys::table_open(shape.twin_relation, lock);
-        let index = pg_sys::index_open(index, lock);
+        let index = pg_sys::index_open(index(shape), lock);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let mut keys = [of_record(id), pg_sys::ScanKeyData::default()];
         let mut count = 1;

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::append_plan::Plan;
 use crate::codec::Codec;
 use crate::era::Eras;
-use crate::error::Error;
+use crate::error::{Error, OrReport};
 use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::spi;
@@ -46,9 +46,7 @@ pub struct Shape {
     pub table: String,
     pub twin: String,
     pub twin_relation: pg_sys::Oid,
-    pub twin_index: pg_sys::Oid,
-    /// The index of the twin's revisions that have more than the columns say.
-    pub extras_index: Option<pg_sys::Oid>,
+    indexes: Indexes,
     pub revision_number: i16,
     /// How many of `columns` stand before `_rev`.
     pub revision_place: usize,
@@ -71,6 +69,14 @@ pub struct Shape {
     pub append: OnceLock<Option<Rc<Plan>>>,
     /// What the catalog cache calls the columns' types, whose names are in `type_name`.
     type_hashes: Vec<u32>,
+}
+
+/// The twin's indexes as they were read. REINDEX CONCURRENTLY puts others in their places.
+#[derive(Clone, Copy)]
+struct Indexes {
+    key: pg_sys::Oid,
+    /// That of the revisions that have more than the columns say.
+    extras: Option<pg_sys::Oid>,
 }
 
 thread_local! {
@@ -161,6 +167,29 @@ impl Shape {
     /// Locks the twin as who writes to it does. Before its indexes, as everybody else takes them.
     pub fn lock_twin(&self) {
         lock_to_write(self.twin_relation);
+    }
+
+    /// As who reads it does.
+    pub fn lock_twin_to_read(&self) {
+        lock(self.twin_relation, pg_sys::AccessShareLock);
+    }
+
+    /// The index of the twin's key. For who has locked the twin: from then on it stays.
+    pub fn twin_index(&self) -> pg_sys::Oid {
+        self.indexes().key
+    }
+
+    /// The index of the twin's revisions that have more than the columns say; for who has locked the twin.
+    pub fn extras_index(&self) -> Option<pg_sys::Oid> {
+        self.indexes().extras
+    }
+
+    /// What was heard of when the twin was locked may have been that they are others.
+    fn indexes(&self) -> Indexes {
+        match self.is_current() {
+            true => self.indexes,
+            false => Shape::of(self.relation).or_report().indexes,
+        }
     }
 
     /// Whether nothing was heard since it was read that could have made it another.
@@ -281,8 +310,10 @@ impl Shape {
                 ),
                 twin_relation: row.need(6),
                 // None while the twin is being made.
-                twin_index: row.get(7).unwrap_or(pg_sys::InvalidOid),
-                extras_index: row.get(14),
+                indexes: Indexes {
+                    key: row.get(7).unwrap_or(pg_sys::InvalidOid),
+                    extras: row.get(14),
+                },
                 revision_number: row.need(8),
                 revision_place: 0,
                 revision_type: row.need(9),
@@ -491,8 +522,12 @@ unsafe extern "C-unwind" fn forget_all(_: pg_sys::Datum, _: i32, _: u32) {
 }
 
 fn lock_to_write(relation: pg_sys::Oid) {
+    lock(relation, pg_sys::RowExclusiveLock);
+}
+
+fn lock(relation: pg_sys::Oid, mode: u32) {
     // SAFETY: a lock by OID, which the transaction's end releases.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
+    unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
 }
 
 /// Called by Postgres when a relation's cache entry is dropped; `InvalidOid` stands for all.
@@ -504,8 +539,8 @@ unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, relation: pg_sys::Oid) {
                 && *table != relation
                 && shape.relation != relation
                 && shape.twin_relation != relation
-                && shape.twin_index != relation
-                && shape.extras_index != Some(relation)
+                && shape.indexes.key != relation
+                && shape.indexes.extras != Some(relation)
         });
     });
 }

@@ -92,21 +92,21 @@ impl<'a> Walk<'a> {
     pub fn of_records(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
         let backward = pg_sys::ScanDirection::BackwardScanDirection;
         let keys = [of_record(""), pg_sys::ScanKeyData::default()];
-        Walk::begin(shape, sight, shape.twin_index, keys, 1, backward)
+        Walk::by_key(shape, sight, keys, 1, backward)
     }
 
     /// A record's highest row above a revision, by `find`.
     pub fn of_higher(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
         let above = key(2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_BYTEAGT, no_revision());
         let backward = pg_sys::ScanDirection::BackwardScanDirection;
-        Walk::begin(shape, sight, shape.twin_index, [of_record(""), above], 2, backward)
+        Walk::by_key(shape, sight, [of_record(""), above], 2, backward)
     }
 
     /// One revision's row, by `find`.
     pub fn of_revisions(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
         let same = key(2, pg_sys::BTEqualStrategyNumber, pg_sys::F_BYTEAEQ, no_revision());
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        Walk::begin(shape, sight, shape.twin_index, [of_record(""), same], 2, forward)
+        Walk::by_key(shape, sight, [of_record(""), same], 2, forward)
     }
 
     /// A record's entry and those after it, by `seek_entries`.
@@ -114,17 +114,29 @@ impl<'a> Walk<'a> {
         let from = key(1, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TEXT_GE, "".into_datum());
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
         let keys = [from, pg_sys::ScanKeyData::default()];
-        Walk::begin(shape, sight, shape.twin_index, keys, 1, forward)
+        Walk::by_key(shape, sight, keys, 1, forward)
     }
 
     /// All entries of the key, the highest revision of a record first; a row is taken by `row`.
     pub fn of_all_entries(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
         let backward = pg_sys::ScanDirection::BackwardScanDirection;
         let keys = [pg_sys::ScanKeyData::default(); 2];
-        let mut walk = Walk::begin(shape, sight, shape.twin_index, keys, 0, backward);
+        let mut walk = Walk::by_key(shape, sight, keys, 0, backward);
         walk.want_entries();
         walk.go(0);
         walk
+    }
+
+    fn by_key(
+        shape: &Shape,
+        sight: &'a Sight,
+        keys: [pg_sys::ScanKeyData; 2],
+        count: i32,
+        direction: pg_sys::ScanDirection::Type,
+    ) -> Walk<'a> {
+        // Which index it is is certain only then.
+        shape.lock_twin_to_read();
+        Walk::begin(shape, sight, shape.twin_index(), keys, count, direction)
     }
 
     fn begin(
