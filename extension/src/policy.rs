@@ -31,6 +31,14 @@ pub struct Policy {
     roles: Vec<pg_sys::Oid>,
     using: Option<String>,
     check: Option<String>,
+    /// Whether it names a whole row, its table's or another's.
+    names_row: bool,
+}
+
+/// What policies say, as SQL on a row of the table.
+struct Condition {
+    sql: String,
+    names_row: bool,
 }
 
 /// What a policy is asked about.
@@ -47,7 +55,8 @@ impl Policy {
     const SQL: &str = "
         select p.polcmd::text, p.polpermissive, p.polroles,
                pg_catalog.pg_get_expr(p.polqual, p.polrelid),
-               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)
+               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
+               pg_catalog.concat(p.polqual, p.polwithcheck) like '%:varattno 0 %'
           from pg_catalog.pg_policy p where p.polrelid = $1 order by p.polname";
 
     /// The policies of a table; the search path is pinned by the caller.
@@ -58,6 +67,7 @@ impl Policy {
             roles: row.need(3),
             using: row.get(4),
             check: row.get(5),
+            names_row: row.need(6),
         })
     }
 
@@ -222,7 +232,8 @@ fn last_body(shape: &Shape, id: &str) -> Option<Arg> {
 /// Puts a row of the table or of its twin to the policies that hold for the caller.
 fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
     let Some(condition) = condition(shape, ask) else { return false };
-    let sql = format!("select 1 from {} where {condition}", as_table(shape, "", "$1", ""));
+    let rows = as_table(shape, condition.names_row, "", "$1", &[]);
+    let sql = format!("select 1 from {rows} where {}", condition.sql);
     role::as_caller(|| {
         let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
         spi::run(&sql, &[row]) > 0
@@ -238,10 +249,8 @@ pub fn shown_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
     // A set in a list of results gives whole rows, where one among tables gives columns.
     let rows_of = "from (select pg_catalog.unnest($1) as r, pg_catalog.generate_series(1, $2) as n offset 0) s";
     let place = free_name(shape, "_godwit_place");
-    let sql = format!(
-        "select {place} from {} where {condition}",
-        as_table(shape, rows_of, "s.r", &format!(", s.n as {place}"))
-    );
+    let rows_of = as_table(shape, condition.names_row, rows_of, "s.r", &[("s.n", &place)]);
+    let sql = format!("select {place} from {rows_of} where {}", condition.sql);
     // SAFETY: the rows are composites of the twin's type; the array copies them.
     let (array, row_type) = unsafe {
         let row_type = pg_sys::get_rel_type_id(shape.twin_relation);
@@ -280,15 +289,9 @@ pub fn passing(shape: &Shape) -> Option<String> {
         shape.twin
     );
     let (id, revision) = (free_name(shape, "_godwit_id"), free_name(shape, "_godwit_rev"));
-    Some(format!(
-        "select {id}, {revision} from {} where {condition}",
-        as_table(
-            shape,
-            &bodies,
-            "_godwit_row",
-            &format!(", _godwit_row._id as {id}, _godwit_row._rev as {revision}")
-        )
-    ))
+    let beside: [(_, &str); 2] = [("_godwit_row._id", &id), ("_godwit_row._rev", &revision)];
+    let rows = as_table(shape, condition.names_row, &bodies, "_godwit_row", &beside);
+    Some(format!("select {id}, {revision} from {rows} where {}", condition.sql))
 }
 
 /// Which of these records the caller may see: `sees_record`, for many at once.
@@ -308,13 +311,16 @@ pub fn seen_of(shape: &Shape, ids: &[String]) -> HashSet<String> {
     seen
 }
 
-/// What the policies that hold for the caller say, as SQL on a row of the table; none that nothing passes.
-fn condition(shape: &Shape, ask: Ask) -> Option<String> {
+/// What the policies that hold for the caller say; none that nothing passes.
+fn condition(shape: &Shape, ask: Ask) -> Option<Condition> {
     let user = role::author();
+    let mut names_row = false;
     let mut permitted: Vec<&str> = Vec::new();
     let mut restricted: Vec<String> = Vec::new();
     for policy in shape.policies.iter().filter(|policy| policy.is_for(user)) {
-        match policy.expression(ask) {
+        let expression = policy.expression(ask);
+        names_row |= expression.is_some() && policy.names_row;
+        match expression {
             Some(expression) if policy.permissive => permitted.push(expression),
             Some(expression) => restricted.push(format!(" and ({expression})")),
             None => {}
@@ -323,11 +329,17 @@ fn condition(shape: &Shape, ask: Ask) -> Option<String> {
     if permitted.is_empty() {
         return None;
     }
-    Some(format!("(({})){}", permitted.join(") or ("), restricted.concat()))
+    let sql = format!("(({})){}", permitted.join(") or ("), restricted.concat());
+    Some(Condition { sql, names_row })
+}
+
+/// The columns of a row of the table, of its stored ones by the table's name.
+pub fn row_expression(shape: &Shape) -> String {
+    format!("({}).*", whole_row(shape))
 }
 
 /// A row of the table made of its stored columns, by the table's name, and of its generated ones.
-pub fn row_expression(shape: &Shape) -> String {
+fn whole_row(shape: &Shape) -> String {
     let name = quote(&shape.name);
     let members: Vec<String> = shape
         .in_order()
@@ -339,14 +351,33 @@ pub fn row_expression(shape: &Shape) -> String {
             column => format!("{name}.{}", column.map_or("_rev", |column| &column.quoted)),
         })
         .collect();
-    format!("(row({})::{}).*", members.join(", "), shape.table)
+    format!("row({})::{}", members.join(", "), shape.table)
 }
 
 /// Rows as if they stood in the table: under the table's name, with its generated columns. `row` is one of them, of
-/// `rows`; `beside` is another column.
-fn as_table(shape: &Shape, rows: &str, row: &str, beside: &str) -> String {
+/// `rows`; `beside` are other columns and their names. Where a whole row is named, it must be of the table's type, as it
+/// is of a function's result. Elsewhere a nested query does, through which the twin's indexes are found.
+fn as_table(
+    shape: &Shape,
+    names_row: bool,
+    rows: &str,
+    row: &str,
+    beside: &[(&str, &str)],
+) -> String {
     let name = quote(&shape.name);
     let stored = columns(shape, |column| format!("({row}).{column}"));
+    let others: String = beside.iter().map(|(of, named)| format!(", {of} as {named}")).collect();
+    let stored = format!("(select {stored}{others} {rows}) {name}");
+    if names_row {
+        // A table's name leaves room for its twin's, so for this one.
+        let rows = quote(&format!("{}_", shape.name));
+        let (whole, table) = (whole_row(shape), &shape.table);
+        let others: String = beside.iter().map(|(_, named)| format!(", {named}")).collect();
+        return format!(
+            "(select {whole} as _godwit_row{others} from {stored}) {rows}
+              cross join lateral cast({rows}._godwit_row as {table}) {name}"
+        );
+    }
     let generated: Vec<String> = shape
         .columns
         .iter()
@@ -356,7 +387,7 @@ fn as_table(shape: &Shape, rows: &str, row: &str, beside: &str) -> String {
             format!(", ({expression})::{} as {}", column.type_name, column.quoted)
         })
         .collect();
-    format!("(select *{} from (select {stored}{beside} {rows}) {name}) {name}", generated.concat())
+    format!("(select *{} from {stored}) {name}", generated.concat())
 }
 
 /// A name that no column of the table has.
