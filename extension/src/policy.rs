@@ -21,6 +21,7 @@ use crate::row;
 use crate::settings::Settings;
 use crate::shape::{Shape, quote};
 use crate::spi::{self, Arg};
+use crate::subtransaction;
 use crate::twin::{self, Revision};
 
 /// A row of pg_policy, its expressions as SQL under the pinned search path.
@@ -124,8 +125,7 @@ fn _sees(row: AnyElement) -> bool {
         (id, has_body)
     };
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    sees_record(&shape, &id)
-        && (!has_body || passes(&shape, Ask::See, Arg(row.oid(), Some(row.datum()))))
+    sees_record(&shape, &id) && (!has_body || shows(&shape, Arg(row.oid(), Some(row.datum()))))
 }
 
 /// Whether the caller may see a record: its row, or what its row was last.
@@ -133,7 +133,7 @@ pub fn sees_record(shape: &Shape, id: &str) -> bool {
     match row_passes(shape, id, Ask::See) {
         Some(visible) => visible,
         None => match last_body(shape, id) {
-            Some(body) => passes(shape, Ask::See, body),
+            Some(body) => shows(shape, body),
             None => false,
         },
     }
@@ -179,7 +179,17 @@ pub fn body_of(shape: &Shape, id: &str, revision: &RevisionId) -> Option<Arg> {
 /// Whether a body passes what policies say of reading.
 pub fn shows(shape: &Shape, body: Arg) -> bool {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    passes(shape, Ask::See, body)
+    answered(|| passes(shape, Ask::See, body)) == Some(true)
+}
+
+/// What the policies say of bodies that the caller may never have come to; none where they fail on what one of them
+/// says (a number that isn't one, a division by zero), which is nothing to tell, and keeps nothing else back. What a
+/// policy raises itself is told.
+fn answered<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    match subtransaction::attempt(ask) {
+        Err(failure) if !failure.is_of_value() => failure.rethrow(),
+        answer => answer.ok(),
+    }
 }
 
 /// Whether the record has a row that the caller can't see.
@@ -240,8 +250,21 @@ fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
     })
 }
 
-/// Which of these rows of the twin pass what policies say of reading: as `shows`, for many at once.
+/// Which of these rows of the twin pass what policies say of reading: as `shows`, for many at once. Where the policies
+/// fail on one, its halves are asked about.
 pub fn shown_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
+    pgrx::check_for_interrupts!();
+    if let Some(shown) = answered(|| passing_of(shape, rows)) {
+        return shown;
+    }
+    if rows.len() == 1 {
+        return vec![false];
+    }
+    let (first, second) = rows.split_at(rows.len() / 2);
+    [shown_of(shape, first), shown_of(shape, second)].concat()
+}
+
+fn passing_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
     let mut shown = vec![false; rows.len()];
     let Some(condition) = condition(shape, Ask::See).filter(|_| !rows.is_empty()) else {
         return shown;
@@ -251,11 +274,13 @@ pub fn shown_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
     let place = free_name(shape, "_godwit_place");
     let rows_of = as_table(shape, condition.names_row, rows_of, "s.r", &[("s.n", &place)]);
     let sql = format!("select {place} from {rows_of} where {}", condition.sql);
+    // Where one is packed it is exchanged for its copy, which goes with the attempt.
+    let mut elements = rows.to_vec();
     // SAFETY: the rows are composites of the twin's type; the array copies them.
     let (array, row_type) = unsafe {
         let row_type = pg_sys::get_rel_type_id(shape.twin_relation);
         let align = pg_sys::TYPALIGN_DOUBLE as std::ffi::c_char;
-        let (first, count) = (rows.as_ptr().cast_mut(), rows.len() as i32);
+        let (first, count) = (elements.as_mut_ptr(), elements.len() as i32);
         (pg_sys::construct_array(first, count, row_type, -1, false, align), row_type)
     };
     // SAFETY: a catalog look-up by OID.

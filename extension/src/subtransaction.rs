@@ -26,6 +26,12 @@ impl Failure {
             || self.sqlstate.is_made_up()
     }
 
+    /// Whether it is what Postgres says of a value: that it can't be computed with, or isn't of its domain.
+    pub fn is_of_value(&self) -> bool {
+        let sqlstate = self.sqlstate.to_string();
+        sqlstate.starts_with("22") || sqlstate == "23514"
+    }
+
     /// Raises the error again as it came.
     pub fn rethrow(self) -> ! {
         (*self.caught).rethrow()
