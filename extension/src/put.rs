@@ -68,11 +68,13 @@ fn _put(relation: pg_sys::Oid, record: Json, on_conflict: &str) -> JsonB {
 /// The shape of a table, held if the caller may write anything to it.
 pub fn to_write(relation: pg_sys::Oid) -> Rc<Shape> {
     let shape = Shape::of(relation).or_report();
-    let may = |right| rights::require(&shape, &[right]).is_ok();
-    match [Right::Insert, Right::Update, Right::Delete].into_iter().any(may) {
-        true => shape.held().or_report(),
-        false => shape,
-    }
+    if may_write(&shape) { shape.held().or_report() } else { shape }
+}
+
+/// Whether the caller may write anything to a table.
+pub fn may_write(shape: &Shape) -> bool {
+    let may = |right| rights::require(shape, &[right]).is_ok();
+    [Right::Insert, Right::Update, Right::Delete].into_iter().any(may)
 }
 
 /// One put with the rights that it takes.

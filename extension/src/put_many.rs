@@ -33,8 +33,7 @@ fn _put_many(
     let shape = put::to_write(relation);
     let mode = OnConflict::of(on_conflict).or_report();
     // Who may write nothing at all is told at once; else each record is told what it lacks.
-    let lacks = |right| rights::require(&shape, &[right]).is_err();
-    if [Right::Insert, Right::Update, Right::Delete].into_iter().all(lacks) {
+    if !put::may_write(&shape) {
         rights::require(&shape, &[Right::Insert]).or_report();
     }
     let serde_json::Value::Array(items) = records.read().or_report() else {

@@ -246,9 +246,7 @@ fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
     let outcome = match attempt(shape, chunk, false) {
-        Err(failure) if failure.message == Error::Overtaken.message() => {
-            attempt(shape, chunk, true)
-        }
+        Err(failure) if failure.is_overtaken => attempt(shape, chunk, true),
         outcome => outcome,
     };
     match outcome {

@@ -3,6 +3,7 @@
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
 use std::panic::AssertUnwindSafe;
 
 use crate::sqlstate::SqlState;
@@ -12,6 +13,8 @@ pub struct Failure {
     pub sqlstate: SqlState,
     pub message: String,
     pub detail: Option<String>,
+    /// Whether it is our `Error::Overtaken`: no error of the app's is, whatever it says.
+    pub is_overtaken: bool,
     caught: Box<CaughtError>,
 }
 
@@ -36,6 +39,12 @@ impl Failure {
     pub fn rethrow(self) -> ! {
         (*self.caught).rethrow()
     }
+}
+
+/// What the app raises comes from Postgres; nothing else of ours has this code.
+fn is_overtaken(caught: &CaughtError) -> bool {
+    let code = PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
+    matches!(caught, CaughtError::ErrorReport(report) if report.sql_error_code() == code)
 }
 
 /// Runs `work` in a subtransaction: released when it ends well, rolled back when it fails. What Postgres allocates
@@ -66,6 +75,7 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
                     sqlstate: SqlState::of(report),
                     message: report.message().to_owned(),
                     detail: report.detail().map(str::to_owned),
+                    is_overtaken: is_overtaken(&caught),
                     caught: Box::new(caught),
                 })
             })
