@@ -245,37 +245,55 @@ fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
 }
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
+    if let Some(outcomes) = try_chunk(shape, chunk) {
+        return outcomes;
+    }
+    let order = in_one_order(shape, chunk);
+    let sorted: Vec<&Sent> = order.iter().map(|place| chunk[*place]).collect();
+    let mut outcomes: Vec<_> = order.into_iter().zip(put_halves(shape, &sorted)).collect();
+    outcomes.sort_by_key(|(place, _)| *place);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// What a half has brought it holds on to while the next may wait for another session. So all go on by the ids, as what
+/// is brought at once does. But a table that refers to itself takes its rows in the order in which they were sent.
+fn in_one_order(shape: &Shape, chunk: &[&Sent]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..chunk.len()).collect();
+    if !retry::refers_to_itself(shape) {
+        let key = |place: usize| (chunk[place].id(), chunk[place].revision());
+        order.sort_by(|a, b| key(*a).cmp(&key(*b)));
+    }
+    order
+}
+
+fn put_halves(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
+    let (first, second) = chunk.split_at(chunk.len() / 2);
+    let put = |half| try_chunk(shape, half).unwrap_or_else(|| put_halves(shape, half));
+    [put(first), put(second)].concat()
+}
+
+/// None where one of several is refused.
+fn try_chunk(shape: &Shape, chunk: &[&Sent]) -> Option<Vec<Outcome>> {
     let outcome = match attempt(shape, chunk, false) {
         Err(failure) if failure.is_overtaken => attempt(shape, chunk, true),
         outcome => outcome,
     };
     match outcome {
-        Ok(outcomes) => outcomes,
+        Ok(outcomes) => Some(outcomes),
         Err(failure) if !failure.is_refusal() && !is_forbidden(shape, &failure) => {
             failure.rethrow()
         }
-        Err(failure)
-            if chunk.len() == 1
-                && is_forbidden(shape, &failure)
-                && left::had(shape, &chunk[0].arrival) =>
-        {
-            rejected::keep(shape, &chunk[0].record(), &failure);
-            vec![Outcome::Rejected(failure.message)]
-        }
-        Err(failure) if chunk.len() == 1 && is_forbidden(shape, &failure) => {
-            vec![Outcome::Forbidden(policy::refused(shape, chunk[0].id()).message())]
-        }
-        Err(failure) if chunk.len() == 1 => {
-            rejected::keep(shape, &chunk[0].record(), &failure);
-            vec![Outcome::Rejected(failure.message)]
-        }
-        Err(_) => {
-            let (first, second) = chunk.split_at(chunk.len() / 2);
-            let mut outcomes = put_chunk(shape, first);
-            outcomes.extend(put_chunk(shape, second));
-            outcomes
-        }
+        Err(_) if chunk.len() > 1 => None,
+        Err(failure) => Some(vec![refused(shape, chunk[0], failure)]),
     }
+}
+
+fn refused(shape: &Shape, sent: &Sent, failure: Failure) -> Outcome {
+    if is_forbidden(shape, &failure) && !left::had(shape, &sent.arrival) {
+        return Outcome::Forbidden(policy::refused(shape, sent.id()).message());
+    }
+    rejected::keep(shape, &sent.record(), &failure);
+    Outcome::Rejected(failure.message)
 }
 
 fn attempt(shape: &Shape, chunk: &[&Sent], in_order: bool) -> Result<Vec<Outcome>, Failure> {

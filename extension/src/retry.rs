@@ -75,6 +75,11 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
     }
 }
 
+/// Whether rows of a table may have to wait for others of it.
+pub fn refers_to_itself(shape: &Shape) -> bool {
+    foreign_keys_to(shape).iter().any(|key| key.child == shape.relation)
+}
+
 struct ForeignKey {
     child: pg_sys::Oid,
     /// The child's columns, and the parent's that they refer to.

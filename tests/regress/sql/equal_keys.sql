@@ -17,9 +17,9 @@ create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministi
 create table names (id text collate loose primary key, v text);
 select godwit.track('names');
 select id, status, reason from godwit.put_revisions('names', '[
-    {"id": "ab", "revision": "1-a", "attributes": {"id": {"string": "ab"}, "v": {"string": "one"}}},
-    {"id": "AB", "revision": "1-b", "attributes": {"id": {"string": "AB"}, "v": {"string": "two"}}}]');
-select id, status, reason from godwit.put_revisions('names', '[{"id": "AB", "revision": "2-b", "revisions": ["2-b", "1-b"], "deleted": true, "attributes": {}}]');
+    {"id": "AB", "revision": "1-a", "attributes": {"id": {"string": "AB"}, "v": {"string": "one"}}},
+    {"id": "ab", "revision": "1-b", "attributes": {"id": {"string": "ab"}, "v": {"string": "two"}}}]');
+select id, status, reason from godwit.put_revisions('names', '[{"id": "ab", "revision": "2-b", "revisions": ["2-b", "1-b"], "deleted": true, "attributes": {}}]');
 select * from names;
 select id, revision, problem from godwit.verify('names');
 drop table names, names_history;
