@@ -112,6 +112,12 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
         }
         added
     });
+    for met in &added.met {
+        let place = known.get(&(met.id.as_str(), &met.revision)).and_then(|here| here.from);
+        if let Some(place) = place {
+            outcomes[place] = Grafted::Known;
+        }
+    }
     // What is known has been elected. But conflicts may have come under a policy since.
     if !bodies.is_empty() || !names.is_empty() || shape.policy.conflicts != Conflicts::Keep {
         reconcile::reconcile(shape, &ids, &added, Some(locked));

@@ -116,6 +116,8 @@ pub struct Added<'a> {
     pub revisions: &'a [&'a Revision],
     /// Whether another session has brought the body of any of them at the same moment.
     pub is_met: bool,
+    /// Of which of them that is known.
+    pub met: Vec<&'a Revision>,
     /// Records of which the twin had no revision, not even a stub, before these.
     new: BTreeSet<&'a str>,
     bodies: Vec<Option<Vec<Option<pg_sys::Datum>>>>,
@@ -125,7 +127,7 @@ impl<'a> Added<'a> {
     /// Revisions of which the twin alone says what they say.
     pub fn in_twin(revisions: &'a [&'a Revision]) -> Added<'a> {
         let bodies = revisions.iter().map(|_| None).collect();
-        Added { revisions, is_met: false, new: BTreeSet::new(), bodies }
+        Added { revisions, is_met: false, met: Vec::new(), new: BTreeSet::new(), bodies }
     }
 
     /// Whether the twin had nothing of a record before these.
@@ -243,9 +245,16 @@ pub fn insert_unless_overtaken<'a>(
 
 /// The same one after the other, so that whoever brings a part of them is waited for at the first.
 pub fn insert_in_order<'a>(shape: &Shape, new: &'a [&'a Revision]) -> Added<'a> {
-    let is_met = insert_by_sql(shape, new) < new.len() as u64;
+    let sql = format!("{} returning _id, _rev", insert_sql(shape));
+    let kept: BTreeSet<(String, RevisionId)> = spi::rows(&sql, &[rows(shape, new)], |row| {
+        (row.need(1), row::read_revision(&row.need::<Vec<u8>>(2)))
+    })
+    .into_iter()
+    .collect();
     unordered::note(shape, names(new));
-    Added { is_met, ..Added::in_twin(new) }
+    let is_kept = |new: &&Revision| kept.contains(&(new.id.clone(), new.revision.clone()));
+    let met: Vec<&Revision> = new.iter().copied().filter(|new| !is_kept(new)).collect();
+    Added { is_met: !met.is_empty(), met, ..Added::in_twin(new) }
 }
 
 fn insert_into_twin<'a>(
@@ -280,7 +289,7 @@ fn insert_into_twin<'a>(
         }
     });
     let is_met = filled + rows < new.len() as u64;
-    let mut added = Added { revisions: new, is_met, new: BTreeSet::new(), bodies: bodies_kept };
+    let mut added = Added { is_met, bodies: bodies_kept, ..Added::in_twin(new) };
     added.forget(&known);
     added
 }
@@ -292,14 +301,17 @@ pub fn names<'a>(of: &'a [&Revision]) -> impl Iterator<Item = (&'a str, &'a Revi
 
 /// The same in one statement.
 pub fn insert_by_sql(shape: &Shape, new: &[&Revision]) -> u64 {
+    spi::run(&insert_sql(shape), &[rows(shape, new)])
+}
+
+fn insert_sql(shape: &Shape) -> String {
     // A function's rows come in its own order, and so do their numbers in the change stream.
-    let sql = format!(
+    format!(
         "{} select n._id, n._rev, n._prev, n._deleted, n._extra{} from pg_catalog.unnest($1) n {}",
         insert_into(shape),
         shape.body_columns("n."),
         on_known(shape),
-    );
-    spi::run(&sql, &[rows(shape, new)])
+    )
 }
 
 /// A revision as a row of the twin.
