@@ -19,7 +19,7 @@ use crate::reconcile;
 use crate::role;
 use crate::row;
 use crate::settings::Settings;
-use crate::shape::{Shape, quote};
+use crate::shape::{Column, Shape, quote};
 use crate::spi::{self, Arg};
 use crate::subtransaction;
 use crate::twin::{self, Revision};
@@ -205,7 +205,7 @@ fn row_passes(shape: &Shape, id: &str, ask: Ask) -> Option<bool> {
     let (keys, same) = (reconcile::keys(shape), reconcile::same_key(shape));
     if ask == Ask::See {
         // Asked as the caller, so that Postgres itself puts the policies in.
-        let sql = format!("select 1 from {keys} join {} t on {same}", shape.table);
+        let sql = format!("select 1 from {} join {} t on {same}", typed_keys(shape), shape.table);
         if role::as_caller(|| spi::run(&sql, &args)) > 0 {
             return Some(true);
         }
@@ -216,6 +216,17 @@ fn row_passes(shape: &Shape, id: &str, ask: Ask) -> Option<bool> {
         .into_iter()
         .next()?;
     Some(ask != Ask::See && passes(shape, ask, found))
+}
+
+/// Keys whose parts are of the columns' types. A text that is made one may be none, and say so: under policies Postgres
+/// doesn't look into an index with it, but goes through all rows that they show.
+fn typed_keys(shape: &Shape) -> String {
+    let typed = |(place, column): (usize, &Column)| {
+        format!(", k.p{0}::{1} as p{0}", place + 1, column.type_name)
+    };
+    let parts: String = shape.key_columns().enumerate().map(typed).collect();
+    // Else the planner would take the nested query apart, and the cast be where it was.
+    format!("(select k.id{parts} from {} offset 0) k", reconcile::keys(shape))
 }
 
 /// The body that a deleted record had last: that of its highest tombstone's nearest ancestor.
@@ -326,7 +337,7 @@ pub fn seen_of(shape: &Shape, ids: &[String]) -> HashSet<String> {
     }
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let args = reconcile::key_args(shape, ids);
-    let (keys, same) = (reconcile::keys(shape), reconcile::same_key(shape));
+    let (keys, same) = (typed_keys(shape), reconcile::same_key(shape));
     let sql = format!("select k.id from {keys} join {} t on {same}", shape.table);
     let found = || spi::rows(&sql, &args, |row| row.need::<String>(1));
     let mut seen: HashSet<String> = role::as_caller(found).into_iter().collect();
