@@ -236,7 +236,10 @@ pub fn require_rights(shape: &Shape) -> Result<(), Error> {
 
 /// Puts revisions whose parents come before their children.
 pub fn put_all(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
-    sent.chunks(CHUNK_MAX).flat_map(|chunk| put_chunk(shape, chunk)).collect()
+    let put = |sent: &[&Sent]| -> Vec<Outcome> {
+        sent.chunks(CHUNK_MAX).flat_map(|chunk| put_chunk(shape, chunk)).collect()
+    };
+    if sent.len() > CHUNK_MAX { in_one_order(shape, sent, put) } else { put(sent) }
 }
 
 /// Whether an error is the policies' refusal of a row.
@@ -245,25 +248,27 @@ fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
 }
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
-    if let Some(outcomes) = try_chunk(shape, chunk) {
-        return outcomes;
-    }
-    let order = in_one_order(shape, chunk);
-    let sorted: Vec<&Sent> = order.iter().map(|place| chunk[*place]).collect();
-    let mut outcomes: Vec<_> = order.into_iter().zip(put_halves(shape, &sorted)).collect();
-    outcomes.sort_by_key(|(place, _)| *place);
-    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    try_chunk(shape, chunk)
+        .unwrap_or_else(|| in_one_order(shape, chunk, |sorted: &[&Sent]| put_halves(shape, sorted)))
 }
 
-/// What a half has brought it holds on to while the next may wait for another session. So all go on by the ids, as what
+/// What a part has brought it holds on to while the next may wait for another session. So all go on by the ids, as what
 /// is brought at once does. But a table that refers to itself takes its rows in the order in which they were sent.
-fn in_one_order(shape: &Shape, chunk: &[&Sent]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..chunk.len()).collect();
-    if !retry::refers_to_itself(shape) {
-        let key = |place: usize| (chunk[place].id(), chunk[place].revision());
-        order.sort_by(|a, b| key(*a).cmp(&key(*b)));
+fn in_one_order(
+    shape: &Shape,
+    sent: &[&Sent],
+    put: impl FnOnce(&[&Sent]) -> Vec<Outcome>,
+) -> Vec<Outcome> {
+    if retry::refers_to_itself(shape) {
+        return put(sent);
     }
-    order
+    let key = |place: usize| (sent[place].id(), sent[place].revision());
+    let mut order: Vec<usize> = (0..sent.len()).collect();
+    order.sort_by(|a, b| key(*a).cmp(&key(*b)));
+    let sorted: Vec<&Sent> = order.iter().map(|place| sent[*place]).collect();
+    let mut outcomes: Vec<_> = order.into_iter().zip(put(&sorted)).collect();
+    outcomes.sort_by_key(|(place, _)| *place);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn put_halves(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
