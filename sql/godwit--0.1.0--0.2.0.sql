@@ -274,6 +274,9 @@ create or replace function godwit._verify_sql(relation oid) returns text[]
 create or replace function godwit._restamp(relation oid, columns text[]) returns bigint
     language c volatile strict as 'MODULE_PATHNAME', '_restamp_wrapper';
 
+create or replace function godwit._reads(relation oid, column_name text, value text) returns boolean
+    language c volatile as 'MODULE_PATHNAME', '_reads_wrapper';
+
 create or replace function godwit._is_hashed(relation oid, revision anyelement) returns boolean
     language c stable strict as 'MODULE_PATHNAME', '_is_hashed_wrapper';
 

@@ -83,6 +83,8 @@ create function godwit._verify_sql(relation oid) returns text[]
     language c stable strict as 'MODULE_PATHNAME', '_verify_sql_wrapper';
 create function godwit._restamp(relation oid, columns text[]) returns bigint
     language c volatile strict as 'MODULE_PATHNAME', '_restamp_wrapper';
+create function godwit._reads(relation oid, column_name text, value text) returns boolean
+    language c volatile as 'MODULE_PATHNAME', '_reads_wrapper';
 create function godwit._is_hashed(relation oid, revision anyelement) returns boolean
     language c stable strict as 'MODULE_PATHNAME', '_is_hashed_wrapper';
 create function godwit._is_listed(relation oid, id text) returns boolean

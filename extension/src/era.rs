@@ -19,6 +19,16 @@ impl Era {
     pub fn holds(&self, number: i64) -> bool {
         self.since <= number && self.until.is_none_or(|until| number < until)
     }
+
+    /// SQL that says whether a revision `h` is of this time.
+    fn within(&self) -> String {
+        format!("h._seq >= {} and h._seq < {}", self.since, self.until.unwrap_or(i64::MAX))
+    }
+
+    /// SQL for what a revision `h` has here, whatever its type.
+    fn text(&self) -> String {
+        format!("h.{}::text", crate::shape::quote(&self.column))
+    }
 }
 
 #[derive(Default)]
@@ -91,25 +101,37 @@ impl Eras {
         if column.default.is_some() {
             cases.push(format!("when {absent} then {default}"));
         }
-        if self.open(&column.name).is_some() {
-            for era in &self.0 {
-                let within = format!(
-                    "when h._seq >= {} and h._seq < {}",
-                    era.since,
-                    era.until.unwrap_or(i64::MAX)
-                );
-                if era.column == column.name {
-                    cases.push(format!("{within} then {stored}"));
-                } else if era.attribute == column.name {
-                    let older = crate::shape::quote(&era.column);
-                    cases.push(format!("{within} then h.{older}::text::{}", column.type_name));
-                }
-            }
-            return format!("case {} else {default} end", cases.join(" "));
+        for era in self.eras_of(column) {
+            let value = match era.column == column.name {
+                true => stored.clone(),
+                false => format!("{}::{}", era.text(), column.type_name),
+            };
+            cases.push(format!("when {} then {value}", era.within()));
         }
+        let other = if self.open(&column.name).is_some() { default } else { stored.clone() };
         match cases.is_empty() {
             true => stored,
-            false => format!("case {} else {stored} end", cases.join(" ")),
+            false => format!("case {} else {other} end", cases.join(" ")),
+        }
+    }
+
+    /// SQL that says whether a revision `h`, which a row `t` of the table has, says what its column's type doesn't read.
+    pub fn is_unreadable(&self, relation: pg_sys::Oid, column: &Column) -> String {
+        let (relation, name) = (relation.to_u32(), spi::literal(&column.name));
+        let case = |era: &Era| {
+            // What the column itself prints, it reads.
+            let (text, differs) =
+                (era.text(), format!("t.{}::text is distinct from", column.quoted));
+            format!(
+                "when {} then {differs} {text} and not godwit._reads({relation}::oid, {name}, {text})",
+                era.within()
+            )
+        };
+        let others = self.eras_of(column).filter(|era| era.column != column.name);
+        let cases: Vec<String> = others.map(case).collect();
+        match cases.is_empty() {
+            true => "false".to_owned(),
+            false => format!("case {} else false end", cases.join(" ")),
         }
     }
 
@@ -120,6 +142,13 @@ impl Eras {
         format!(
             "h._seq >= {since} and h._extra -> {name} is distinct from '{{}}'::pg_catalog.jsonb"
         )
+    }
+
+    /// When a column's attribute stood in this twin's column or in another, if that was not always here.
+    fn eras_of(&self, column: &Column) -> impl Iterator<Item = &Era> {
+        let has_moved = self.open(&column.name).is_some();
+        let is_of = |era: &&Era| era.column == column.name || era.attribute == column.name;
+        self.0.iter().filter(move |_| has_moved).filter(is_of)
     }
 
     fn open(&self, column: &str) -> Option<&Era> {

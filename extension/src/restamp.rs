@@ -3,24 +3,27 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use revision::RevisionId;
+use revision::{Attributes, RevisionId};
 use std::collections::BTreeMap;
 
-use crate::argument::without_nulls;
+use crate::argument::{need, without_nulls};
 use crate::capture;
 use crate::catalog;
-use crate::error::OrReport;
+use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
 use crate::reconcile;
 use crate::role;
 use crate::settings::Settings;
-use crate::shape::Shape;
+use crate::shape::{Column, Shape};
 use crate::spi;
+use crate::subtransaction;
 use crate::twin::{self, Revision};
 
 /// Rows that are held in memory at once.
 const CHUNK: usize = 1000;
+
+type Row = (String, RevisionId, Attributes);
 
 /// Returns how many rows there were. The table is locked by whoever alters it.
 #[pg_extern(sql = false)]
@@ -29,42 +32,16 @@ fn _restamp(relation: pg_sys::Oid, columns: Vec<Option<String>>) -> i64 {
     catalog::require_owner(&[relation]).or_report();
     let shape = Shape::of(relation).or_report();
     let columns = without_nulls(columns);
-    let differs: Vec<String> = columns
-        .iter()
-        .filter_map(|name| shape.attribute(name))
-        .map(|column| {
-            let value = shape.eras.value(column);
-            format!(
-                "t.{}::text is distinct from ({value})::{}::text",
-                column.quoted, column.type_name
-            )
-        })
-        .collect();
-    if differs.is_empty() {
+    let altered: Vec<&Column> = columns.iter().filter_map(|name| shape.attribute(name)).collect();
+    if altered.is_empty() {
         return 0;
     }
-    let sql = format!(
-        "select {row} from {table} t join {twin} h on h._id = {id} and h._rev operator(godwit.=) t._rev
-          where ({differs}) limit {CHUNK}",
-        row = shape.whole_row("t"),
-        table = shape.table,
-        twin = shape.twin,
-        id = shape.id_of_row("t"),
-        differs = differs.join(" or ")
-    );
     role::as_owner_restricted(shape.owner, || {
         // Nobody has written anything: no trigger of the app's has a part in it.
         let _quiet = Settings::replica();
-        let mut count = 0;
+        let (mut count, mut careful) = (0, false);
         loop {
-            let rows = spi::rows(&sql, &[], |row| {
-                // SAFETY: the column is a whole row of the table.
-                unsafe {
-                    let header =
-                        pg_sys::pg_detoast_datum(row.need::<pg_sys::Datum>(1).cast_mut_ptr());
-                    capture::row_of_table(&shape, header.cast())
-                }
-            });
+            let rows = edited(&shape, &altered, &mut careful);
             let edits: Vec<Revision> =
                 rows.into_iter().map(|row| edit(&shape, row, &columns)).collect();
             if edits.is_empty() {
@@ -78,11 +55,63 @@ fn _restamp(relation: pg_sys::Oid, columns: Vec<Option<String>>) -> i64 {
     })
 }
 
-fn edit(
-    shape: &Shape,
-    (id, previous, attributes): (String, RevisionId, revision::Attributes),
-    columns: &[String],
-) -> Revision {
+/// Rows that show another value than a cast of what their revisions say. That casts work is tried first, for to ask of
+/// each value whether it can be cast takes longer; `careful` is set where one can't.
+fn edited(shape: &Shape, altered: &[&Column], careful: &mut bool) -> Vec<Row> {
+    let differs = |column: &&Column| {
+        let value = shape.eras.value(column);
+        format!("t.{}::text is distinct from ({value})::{}::text", column.quoted, column.type_name)
+    };
+    if !*careful {
+        match subtransaction::attempt(|| rows_where(shape, altered.iter().map(differs))) {
+            Ok(rows) => return rows,
+            Err(failure) if failure.is_refusal() => *careful = true,
+            Err(failure) => failure.rethrow(),
+        }
+    }
+    let differs = |column: &&Column| {
+        let is_unreadable = shape.eras.is_unreadable(shape.relation, column);
+        format!("case when {is_unreadable} then true else {} end", differs(column))
+    };
+    rows_where(shape, altered.iter().map(differs))
+}
+
+fn rows_where(shape: &Shape, differ: impl Iterator<Item = String>) -> Vec<Row> {
+    let sql = format!(
+        "select {row} from {table} t join {twin} h on h._id = {id} and h._rev operator(godwit.=) t._rev
+          where ({differs}) limit {CHUNK}",
+        row = shape.whole_row("t"),
+        table = shape.table,
+        twin = shape.twin,
+        id = shape.id_of_row("t"),
+        differs = differ.collect::<Vec<String>>().join(" or ")
+    );
+    spi::rows(&sql, &[], |row| {
+        // SAFETY: the column is a whole row of the table.
+        unsafe {
+            let header = pg_sys::pg_detoast_datum(row.need::<pg_sys::Datum>(1).cast_mut_ptr());
+            capture::row_of_table(shape, header.cast())
+        }
+    })
+}
+
+/// Whether a text can be cast to a column's type.
+#[pg_extern(sql = false)]
+fn _reads(relation: Option<pg_sys::Oid>, column: Option<&str>, text: Option<&str>) -> bool {
+    let (relation, column) = (need(relation, "relation"), need(column, "column"));
+    let shape = Shape::of(relation).or_report();
+    let column = shape.attribute(column).unwrap_or_else(|| {
+        Error::BadArgument(format!("{} has no column {column:?}", shape.table)).report()
+    });
+    let sql = format!("select $1::{}", column.type_name);
+    match subtransaction::attempt(|| spi::run(&sql, &[spi::optional_text(text)])) {
+        Ok(_) => true,
+        Err(failure) if failure.is_refusal() => false,
+        Err(failure) => failure.rethrow(),
+    }
+}
+
+fn edit(shape: &Shape, (id, previous, attributes): Row, columns: &[String]) -> Revision {
     let kept = history::extra(shape, &id, &previous).or_report();
     let kept = kept.carried(shape, |name| columns.iter().any(|column| column == name));
     let mut whole = attributes;
