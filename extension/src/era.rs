@@ -13,6 +13,9 @@ pub struct Era {
     pub attribute: String,
     pub since: i64,
     pub until: Option<i64>,
+    /// The column of the table that took over what stood here, under whatever name: this one, or the one
+    /// that a change of type has made in its place.
+    heir: Option<String>,
 }
 
 impl Era {
@@ -38,12 +41,32 @@ impl Eras {
     pub fn of(relation: pg_sys::Oid) -> Eras {
         let sql = "select twin_column, attribute, since, until from godwit.era
                     where relation = $1 order by since, twin_column";
-        Eras(spi::rows(sql, &[spi::oid(relation)], |row| Era {
+        let eras = spi::rows(sql, &[spi::oid(relation)], |row| Era {
             column: row.need(1),
             attribute: row.need(2),
             since: row.need(3),
             until: row.get(4),
-        }))
+            heir: None,
+        });
+        Eras(eras).with_heirs()
+    }
+
+    /// From the latest to the first, for an heir is later. Renamed or retyped, an attribute goes on from the very
+    /// number at which it ended.
+    fn with_heirs(mut self) -> Eras {
+        for at in (0..self.0.len()).rev() {
+            let era = &self.0[at];
+            let continues = |next: &&Era| {
+                let is_same = next.column == era.column || next.attribute == era.attribute;
+                Some(next.since) == era.until && is_same
+            };
+            let heir = match self.open(&era.column) {
+                Some(_) => Some(era.column.clone()),
+                None => self.0.iter().find(continues).and_then(|next| next.heir.clone()),
+            };
+            self.0[at].heir = heir;
+        }
+        self
     }
 
     /// Whether every column has always held its own attribute.
@@ -69,11 +92,8 @@ impl Eras {
 
     /// The column that an attribute's former name stands for now.
     pub fn column_of_former(&self, attribute: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .rev()
-            .find(|era| era.attribute == attribute && self.open(&era.column).is_some())
-            .map(|era| era.column.as_str())
+        let named = self.0.iter().rev().filter(|era| era.attribute == attribute);
+        named.filter_map(|era| era.heir.as_deref()).next()
     }
 
     /// Former names of a column of the table, the latest first.
@@ -82,7 +102,7 @@ impl Eras {
         self.0
             .iter()
             .rev()
-            .filter(move |era| era.column == column && era.attribute != column)
+            .filter(move |era| era.heir.as_ref() == Some(&column) && era.attribute != column)
             .map(|era| era.attribute.as_str())
     }
 
@@ -144,11 +164,14 @@ impl Eras {
         )
     }
 
-    /// When a column's attribute stood in this twin's column or in another, if that was not always here.
+    /// What a column has been or has taken over, and what else had its name, if that was not always here.
     fn eras_of(&self, column: &Column) -> impl Iterator<Item = &Era> {
+        let is_heir = move |era: &Era| era.heir.as_deref() == Some(column.name.as_str());
+        let is_namesake = move |era: &Era| !is_heir(era) && era.attribute == column.name;
         let has_moved = self.open(&column.name).is_some();
-        let is_of = |era: &&Era| era.column == column.name || era.attribute == column.name;
-        self.0.iter().filter(move |_| has_moved).filter(is_of)
+        let heirs = self.0.iter().filter(move |era| is_heir(era));
+        let eras = heirs.chain(self.0.iter().filter(move |era| is_namesake(era)));
+        eras.filter(move |_| has_moved)
     }
 
     fn open(&self, column: &str) -> Option<&Era> {
