@@ -1868,6 +1868,12 @@ create or replace function godwit.as_of(shown anyelement, at timestamptz) return
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
+    set datestyle = iso, ymd
+    set timezone = 'UTC'
+    set intervalstyle = iso_8601
+    set extra_float_digits = 1
+    set bytea_output = hex
+    set lc_monetary = 'C'
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._at <= $1') using at;
@@ -1881,6 +1887,12 @@ create or replace function godwit.as_of(shown anyelement, sequence bigint) retur
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
+    set datestyle = iso, ymd
+    set timezone = 'UTC'
+    set intervalstyle = iso_8601
+    set extra_float_digits = 1
+    set bytea_output = hex
+    set lc_monetary = 'C'
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._seq <= $1') using sequence;

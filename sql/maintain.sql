@@ -1,9 +1,16 @@
 -- Looking after the history: as it was, checked, made smaller, erased.
 
+-- Under the settings that values are always read by (settings.rs): what ALTER TABLE has left is cast.
 create function godwit.as_of(shown anyelement, at timestamptz) returns setof anyelement
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
+    set datestyle = iso, ymd
+    set timezone = 'UTC'
+    set intervalstyle = iso_8601
+    set extra_float_digits = 1
+    set bytea_output = hex
+    set lc_monetary = 'C'
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._at <= $1') using at;
@@ -16,6 +23,12 @@ create function godwit.as_of(shown anyelement, sequence bigint) returns setof an
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
+    set datestyle = iso, ymd
+    set timezone = 'UTC'
+    set intervalstyle = iso_8601
+    set extra_float_digits = 1
+    set bytea_output = hex
+    set lc_monetary = 'C'
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._seq <= $1') using sequence;

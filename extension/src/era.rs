@@ -79,6 +79,11 @@ impl Eras {
         self.open(column).is_some_and(|era| number < era.since)
     }
 
+    /// Whether what the table shows of old revisions may be a cast, by way of a text that any setting may change.
+    pub fn are_cast(&self) -> bool {
+        self.0.iter().any(|era| self.open(&era.column).is_none())
+    }
+
     /// The number from which on every column holds its own attribute.
     pub fn settled(&self) -> i64 {
         self.0.iter().map(|era| era.until.unwrap_or(era.since)).max().unwrap_or(0)

@@ -335,10 +335,11 @@ impl Shape {
             }
         });
         let shape = found.into_iter().next().ok_or_else(|| not_tracked(relation))?;
-        let needs_settings = columns.iter().any(|column| column.codec.needs_settings());
         let key = key.into_iter().map(|(_, at)| at).collect();
         let policies = if shape.row_security { Policy::all(relation) } else { Vec::new() };
         let eras = Eras::of(relation);
+        let needs_settings = columns.iter().any(|column| column.codec.needs_settings());
+        let needs_settings = needs_settings || eras.are_cast();
         let revision_place =
             columns.iter().take_while(|column| column.number < shape.revision_number).count();
         let type_hashes = columns.iter().flat_map(type_hashes).collect();
