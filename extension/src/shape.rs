@@ -261,8 +261,9 @@ impl Shape {
     }
 
     fn read(relation: pg_sys::Oid) -> Result<Shape, Error> {
-        // What is read here runs under other paths: defaults under the caller's own.
-        let _settings = Settings::path(c"pg_catalog, pg_temp");
+        // What is read here runs under other paths and settings, defaults under the caller's own: names are
+        // qualified, and constants read the same under any.
+        let _settings = Settings::fixed();
         let columns_and_places = spi::rows(COLUMNS_SQL, &[spi::oid(relation)], |row| {
             let name: String = row.need(1);
             let column = Column {
