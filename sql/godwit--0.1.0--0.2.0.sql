@@ -2773,7 +2773,9 @@ begin
                                   t.twin, t.relname);
         -- As the owner: a trigger that he has put on the twin must not run as who updates the extension.
         perform godwit._as_owner(t.relation, pg_catalog.format(
-            'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||) ''{"_foreign": true}''
+            'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||)
+                    case when h._extra operator(pg_catalog.?) ''_foreign'' then ''{"__foreign": true}''::jsonb
+                    else ''{"_foreign": true}'' end
               where not h._stub and not godwit._is_hashed(%2$s::oid, h.*::%1$s)',
             t.twin, t.relation::oid));
         perform godwit._follow(t.relation);

@@ -24,7 +24,8 @@ pub struct Extra {
     pub foreign: bool,
 }
 
-/// Stands among the attributes as the JSON `true`, which no wire value is.
+/// Stands among the attributes as the JSON `true`, which no wire value is; where one of them has this name, under that
+/// with as many more underscores before it as it takes.
 const FOREIGN: &str = "_foreign";
 
 impl Extra {
@@ -34,7 +35,7 @@ impl Extra {
             Some(empty) if empty.is_empty() => Ok(None),
             _ => Value::from_wire(value).map(Some).map_err(|error| broken(&error.to_string())),
         };
-        let foreign = members.get(FOREIGN) == Some(&serde_json::Value::Bool(true));
+        let foreign = members.values().any(|value| *value == serde_json::Value::Bool(true));
         let attributes: Result<_, Error> = members
             .iter()
             .filter(|(_, value)| !value.is_boolean())
@@ -49,8 +50,11 @@ impl Extra {
             return None;
         }
         let none = Attributes::new();
-        let is_marked = self.foreign && !self.attributes.contains_key(FOREIGN);
-        let marked = is_marked.then_some(FOREIGN);
+        let mut mark = FOREIGN.to_owned();
+        while self.attributes.contains_key(&mark) {
+            mark.insert(0, '_');
+        }
+        let marked = self.foreign.then_some(mark.as_str());
         let names = Names::of(self.attributes.keys().map(String::as_str).chain(marked));
         let values: Vec<&Option<Value>> = self.attributes.values().collect();
         let mut out = Vec::new();

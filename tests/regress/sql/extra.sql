@@ -33,3 +33,12 @@ update homes set rooms = 5 where id = 'm';
 select godwit.get('homes', 'm') -> 'attributes' as attributes;
 select _id, note from homes_history where note is not null order by 1, _rev limit 1;
 select * from differences('homes');
+-- An attribute may have the name under which another system's revisions are marked.
+select status from godwit.put_revisions('homes', '[
+    {"id": "q", "revision": "1-a", "attributes": {"_foreign": {"string": "x"}}},
+    {"id": "r", "revision": "1-a", "attributes": {"_foreign": {"bool": "true"}, "__foreign": {"null": true}}}]');
+select _id, _extra from homes_history where _id in ('q', 'r') order by 1;
+update homes set rooms = 2 where id in ('q', 'r');
+select n as id, h.record -> 'attributes' as attributes from unnest(array['q', 'r']) n, godwit.history('homes', n) h order by h.seq;
+select * from godwit.verify('homes');
+select * from differences('homes');
