@@ -20,6 +20,7 @@ use crate::role;
 use crate::row::{self, Cells};
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
+use crate::subtransaction;
 use crate::trigger;
 use crate::twin::{self, Added, Revision};
 use crate::unordered;
@@ -246,10 +247,25 @@ fn write(shape: &Shape, due: &[Due], added: &Added, has_inserted: &mut bool) -> 
             return false;
         }
     }
-    all &= show(shape, due.iter().filter(|due| due.row.is_some()), added, || update_sql(shape));
+    let update = |rows| spi::run(&update_sql(shape), &[rows]);
+    all &= show(shape, due.iter().filter(|due| due.row.is_some()), added, update);
     let new: Vec<&Due> = due.iter().filter(|due| due.row.is_none()).collect();
     let steps_back = !std::mem::replace(has_inserted, *has_inserted || !new.is_empty());
-    all & show(shape, new.into_iter(), added, || insert_sql(shape, steps_back))
+    all & show(shape, new.into_iter(), added, |rows| insert(shape, rows, steps_back))
+}
+
+/// The first try steps back from a row that another session has just inserted; the next election
+/// sees it. Later tries let a unique constraint speak for itself.
+fn insert(shape: &Shape, rows: Arg, steps_back: bool) -> u64 {
+    let run = |again| spi::run(&insert_sql(shape, again), &[rows]);
+    if !steps_back || shape.takes_on_conflict {
+        return run(if steps_back { "on conflict do nothing" } else { "" });
+    }
+    match subtransaction::attempt(|| run("")) {
+        Ok(written) => written,
+        Err(failure) if failure.is_taken() => 0,
+        Err(failure) => failure.rethrow(),
+    }
 }
 
 /// Whether what is written to the table is what it has then: no rule and no trigger of the app's is in between;
@@ -267,12 +283,12 @@ fn writes_as_told(shape: &Shape) -> (bool, bool) {
     }
 }
 
-/// Writes the winners of some records to the table in one statement; whether it took all of them.
+/// Has the winners of some records written to the table, whose rows they are; whether it took all of them.
 fn show<'a>(
     shape: &Shape,
     due: impl Iterator<Item = &'a Due>,
     added: &Added,
-    sql: impl FnOnce() -> String,
+    write: impl FnOnce(Arg) -> u64,
 ) -> bool {
     let winners: BTreeMap<String, RevisionId> =
         due.filter_map(|due| Some((due.id.clone(), due.shows.clone()?))).collect();
@@ -281,7 +297,7 @@ fn show<'a>(
     }
     let rows = added.rows_of(shape, &winners).unwrap_or_else(|| rows_of(shape, &winners));
     let count = winners.len() as u64;
-    let write = || role::as_caller(|| spi::run(&sql(), &[rows]));
+    let write = || role::as_caller(|| write(rows));
     expected::while_writing(shape.relation, winners, write) == count
 }
 
@@ -330,9 +346,7 @@ fn update_sql(shape: &Shape) -> String {
     )
 }
 
-/// The first try steps back from a row that another session has just inserted; the next election
-/// sees it. Later tries let a unique constraint speak for itself.
-fn insert_sql(shape: &Shape, steps_back: bool) -> String {
+fn insert_sql(shape: &Shape, again: &str) -> String {
     let names: Vec<&str> = shape
         .columns
         .iter()
@@ -345,7 +359,6 @@ fn insert_sql(shape: &Shape, steps_back: bool) -> String {
         table = shape.table,
         names = names.join(", "),
         values = names.join(", s."),
-        again = if steps_back { "on conflict do nothing" } else { "" },
     )
 }
 

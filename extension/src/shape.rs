@@ -58,6 +58,8 @@ pub struct Shape {
     /// Positions in `columns` of the attributes, by the bytes of their names.
     pub attributes: Vec<usize>,
     pub needs_settings: bool,
+    /// Whether an INSERT may say ON CONFLICT: not beside rules, nor where a unique constraint is deferrable.
+    pub takes_on_conflict: bool,
     /// Whether every row has a revision: not while `track_online` is at work.
     pub is_complete: bool,
     /// What is done about conflicts.
@@ -104,7 +106,11 @@ const TABLE_SQL: &str = "
                and pg_catalog.pg_get_expr(i.indpred, i.indrelid) = '(_extra IS NOT NULL)'
                and pg_catalog.pg_get_indexdef(i.indexrelid, 1, true) = '_id'
                and pg_catalog.pg_get_indexdef(i.indexrelid, 2, true) = '_rev'
-             limit 1)
+             limit 1),
+           c.relhasrules or exists (
+               select from pg_catalog.pg_constraint k
+                where k.condeferrable and k.contype in ('p', 'u', 'x') and k.conrelid in (
+                      select c.oid union all select relid from pg_catalog.pg_partition_tree(c.oid)))
       from godwit.tracked t
       join pg_catalog.pg_class c on c.oid = t.relation
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -322,6 +328,7 @@ impl Shape {
                 key: Vec::new(),
                 attributes: Vec::new(),
                 needs_settings: false,
+                takes_on_conflict: !row.need::<bool>(15),
                 row_security: row.need(10),
                 is_complete: row.need(11),
                 policy: serde_json::from_value(row.need::<pgrx::JsonB>(12).0).unwrap_or_else(

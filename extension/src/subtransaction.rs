@@ -35,6 +35,11 @@ impl Failure {
         sqlstate.starts_with("22") || sqlstate == "23514"
     }
 
+    /// Whether a unique constraint has found another row.
+    pub fn is_taken(&self) -> bool {
+        self.sqlstate.to_string() == "23505"
+    }
+
     /// Raises the error again as it came.
     pub fn rethrow(self) -> ! {
         (*self.caught).rethrow()
