@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Value, ValueHash};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
@@ -251,6 +252,24 @@ impl Codec {
             }
             _ => None,
         }
+    }
+
+    /// What a part of a record id says of a key column of this type: a list or a map stands there as on the wire.
+    pub fn key_value(&self, part: &str) -> Value {
+        let named = || Value::from_wire(&serde_json::from_str(part).ok()?).ok();
+        let value = if self.is_named_by_wire() { named() } else { None };
+        value.unwrap_or_else(|| Value::String(part.to_owned()))
+    }
+
+    /// The same as a text that SQL casts to the type.
+    pub fn key_text<'a>(&self, part: &'a str) -> Cow<'a, str> {
+        let literal = || self.literal(&self.key_value(part));
+        let text = if self.is_named_by_wire() { literal() } else { None };
+        text.map_or(Cow::Borrowed(part), Cow::Owned)
+    }
+
+    fn is_named_by_wire(&self) -> bool {
+        matches!(self.kind, Kind::Array(_) | Kind::Composite)
     }
 
     /// The text that the type's input function is given under the fixed settings.

@@ -2,7 +2,6 @@
 //! none has, and a statement that finds nothing costs as much as one that finds them all.
 
 use pgrx::pg_sys;
-use revision::Value;
 
 use crate::shape::Shape;
 use crate::twin;
@@ -63,7 +62,7 @@ impl<'a> Keyed<'a> {
     fn has(&mut self, id: &str) -> bool {
         let parts = twin::key_parts(self.shape, id);
         for ((key, column), part) in self.keys.iter_mut().zip(self.shape.key_columns()).zip(parts) {
-            let Some(value) = column.codec.write(&Value::String(part.into_owned())) else {
+            let Some(value) = column.codec.write(&column.codec.key_value(&part)) else {
                 return true;
             };
             key.sk_argument = value;

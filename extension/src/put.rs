@@ -321,7 +321,7 @@ pub fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> A
         let value = match (attributes.get(&column.name), key) {
             (Some(value), _) => as_stored(column, value),
             (None, _) if record.deleted => continue,
-            (None, Some(place)) => as_stored(column, &Value::String(parts[place].to_string())),
+            (None, Some(place)) => as_stored(column, &column.codec.key_value(&parts[place])),
             (None, None) => match &edited {
                 Some(edited) => match edited.get(&column.name) {
                     Some(value) => value.clone(),

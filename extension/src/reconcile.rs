@@ -8,6 +8,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::backfill;
@@ -372,10 +373,9 @@ pub fn keys(shape: &Shape) -> String {
 }
 
 pub fn key_args(shape: &Shape, ids: &[String]) -> Vec<Arg> {
-    let parts: Vec<Vec<String>> = ids
-        .iter()
-        .map(|id| twin::key_parts(shape, id).iter().map(|part| part.to_string()).collect())
-        .collect();
+    let text = |(column, part): (&Column, Cow<str>)| column.codec.key_text(&part).into_owned();
+    let texts = |id| shape.key_columns().zip(twin::key_parts(shape, id)).map(text).collect();
+    let parts: Vec<Vec<String>> = ids.iter().map(|id| texts(id)).collect();
     let mut args = vec![spi::texts(ids.iter().map(String::as_str))];
     for place in 0..shape.key.len() {
         args.push(spi::texts(parts.iter().map(|parts| parts[place].as_str())));

@@ -455,8 +455,7 @@ fn body(
             return column.codec.write(value);
         }
         // A key column that the revision doesn't name is what the record id says.
-        let text = part.map(|part| Value::String(part.to_string()));
-        return text.and_then(|text| column.codec.write(&text));
+        return part.and_then(|part| column.codec.write(&column.codec.key_value(part)));
     };
     if let Some(datum) = column.codec.plain(value) {
         if let Some(part) = part {
@@ -502,7 +501,7 @@ pub fn key_parts<'a>(shape: &Shape, id: &'a str) -> Vec<Cow<'a, str>> {
 /// Refuses an id that the table's key would give back otherwise: `007` for an integer.
 pub fn check_id(shape: &Shape, id: &str) {
     for (column, part) in shape.key_columns().zip(key_parts(shape, id)) {
-        let datum = column.codec.write(&Value::String(part.to_string()));
+        let datum = column.codec.write(&column.codec.key_value(&part));
         // SAFETY: `write` has just made a datum of this codec's type.
         let read =
             unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) };
@@ -516,8 +515,8 @@ pub fn check_id(shape: &Shape, id: &str) {
 
 /// Refuses a key attribute that says another key than the record id.
 pub fn check_key(id: &str, column: &Column, value: &Value, part: &str) {
-    if row::id_of(std::iter::once(value)) != part {
-        let said = value.wire_text().unwrap_or_default();
+    let said = row::id_of(std::iter::once(value));
+    if said != part {
         let (id, name) = (crate::put::short(id), &column.name);
         Error::BadRecord(format!("record {id:?}: key attribute {name} says {said:?}")).report()
     }

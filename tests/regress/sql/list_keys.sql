@@ -1,0 +1,40 @@
+-- A key that is an array or of a composite type: its record id is the value as on the wire.
+\set SHOW_CONTEXT never
+create type span as (low int, note text);
+create table tags (path text[], at date[], s span, v text, primary key (path));
+select godwit.track('tags');
+insert into tags values ('{a,b}', '{2026-01-02}', (1, 'x'), 'first'), ('{}', null, null, 'none'), ('{{"a \"b",NULL},{"\\c","{d}"}}', null, null, 'deep');
+select _id from tags_history order by _seq;
+select godwit.put('tags', jsonb_build_object('id', h._id, 'revision', h._rev, 'attributes', '{"v": {"string": "put"}}'::jsonb)) ->> 'id' as id
+  from tags_history h order by h._seq;
+delete from tags where path = '{a,b}';
+select id, status, reason from godwit.put_revisions('tags', '[
+    {"id": "{\"list\":[{\"string\":\"a\"},{\"string\":\"b\"}]}", "revision": "4-a", "attributes": {"v": {"string": "again"}}},
+    {"id": "{\"list\":[{\"string\":\"new\"}]}", "revision": "1-a", "attributes": {"path": {"list": [{"string": "new"}]}, "at": {"list": [{"date": "2026-03-02"}]}}},
+    {"id": "{\"list\":[{\"string\":\"new\"}]}", "revision": "1-b", "attributes": {"path": {"list": [{"string": "old"}]}}},
+    {"id": "{\"list\": []}", "revision": "1-b", "attributes": {}},
+    {"id": "{\"list\":[{\"int\":\"7\"}]}", "revision": "1-b", "attributes": {}},
+    {"id": "{\"list\":[{\"list\":[]},{\"string\":\"x\"}]}", "revision": "1-b", "attributes": {}},
+    {"id": "{new}", "revision": "1-b", "attributes": {}},
+    {"id": "new", "revision": "1-b", "attributes": {}}]') order by ord;
+select t.path, t.v, godwit.get('tags', h._id) -> 'attributes' -> 'path' as said from tags t join tags_history h on h._rev = t._rev order by 1;
+select * from godwit.verify('tags');
+select * from differences('tags');
+-- Of several columns too, and whatever is set.
+create table spans (s span, days date[], v text, primary key (s, days));
+select godwit.track('spans');
+insert into spans values ((1, 'a "b"'), '{2026-03-02}', 'x'), ((2, null), '{}', 'y');
+select _id from spans_history order by _seq;
+set datestyle = 'SQL, DMY';
+select godwit.put('spans', jsonb_build_object('id', h._id, 'revision', h._rev, 'attributes', '{"v": {"string": "put"}}'::jsonb)) ->> 'id' as id
+  from spans_history h order by h._seq;
+select godwit.put('spans', jsonb_build_object('id', h._id, 'revision', h._rev, 'deleted', true)) ->> 'deleted' as deleted
+  from spans_history h where v = 'put' order by h._seq;
+select godwit.put('spans', jsonb_build_object('id', h._id, 'attributes', '{"v": {"string": "again"}}'::jsonb)) ->> 'id' as id
+  from spans_history h where _deleted order by h._seq;
+reset datestyle;
+select s, days = '{2026-03-02}' as days, v from spans order by v, s;
+select * from godwit.verify('spans');
+select * from differences('spans');
+drop table tags, tags_history, spans, spans_history;
+drop type span;
