@@ -36,5 +36,8 @@ reset datestyle;
 select s, days = '{2026-03-02}' as days, v from spans order by v, s;
 select * from godwit.verify('spans');
 select * from differences('spans');
-drop table tags, tags_history, spans, spans_history;
+-- 7 and "7" are two keys of jsonb, and have one text.
+create table bags (k jsonb primary key, v text);
+select godwit.track('bags');
+drop table bags, tags, tags_history, spans, spans_history;
 drop type span;
