@@ -1,7 +1,12 @@
 //! In charge of one open feed, with as little memory and time as can be: the client's shouldn't hide the gateway's.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use memchr::{memchr, memrchr};
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::Fault;
@@ -48,32 +53,39 @@ impl Feed {
         Ok(feed)
     }
 
-    /// Gives each further line to `see`; a line ends in `}\n`, the head of a chunk in `\r\n`, so chunks needn't be
-    /// taken apart. Returns when the connection ends.
+    /// Gives what was read to `see` as far as its lines are whole; a line ends in `}\n`, the head of a chunk in `\r\n`, so
+    /// chunks needn't be taken apart. Returns when the connection ends.
     pub async fn lines(&mut self, mut see: impl FnMut(&[u8])) -> Result<(), Fault> {
         loop {
-            // Of the task's stack only while there is something: ten thousand buffers would be memory of their own.
-            self.stream.readable().await?;
-            let mut buffer = [0; 16 * 1024];
-            let read = match self.stream.try_read(&mut buffer) {
-                Ok(0) => return Err("the feed broke off".into()),
-                Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let mut reach = buffer.get(..read).unwrap_or_default();
-            while let Some(end) = reach.iter().position(|byte| *byte == b'\n') {
-                let (line, after) = reach.split_at(end + 1);
-                if self.rest.is_empty() {
-                    see(line);
-                } else {
-                    self.rest.extend_from_slice(line);
-                    see(&self.rest);
-                    self.rest.clear();
-                }
-                reach = after;
+            let more = poll_fn(|context| {
+                // Of the stack only while there is something: ten thousand buffers would be memory of their own.
+                let mut space = [MaybeUninit::uninit(); 16 * 1024];
+                let mut buffer = ReadBuf::uninit(&mut space);
+                ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+                take(&mut self.rest, buffer.filled(), &mut see);
+                Poll::Ready(std::io::Result::Ok(!buffer.filled().is_empty()))
+            });
+            if !more.await? {
+                return Err("the feed broke off".into());
             }
-            self.rest.extend_from_slice(reach);
         }
     }
+}
+
+fn take(rest: &mut Vec<u8>, read: &[u8], see: &mut impl FnMut(&[u8])) {
+    let whole = memrchr(b'\n', read).map_or(0, |end| end + 1);
+    let (mut lines, after) = read.split_at(whole);
+    if !rest.is_empty()
+        && let Some(end) = memchr(b'\n', lines)
+    {
+        let (line, others) = lines.split_at(end + 1);
+        rest.extend_from_slice(line);
+        see(rest);
+        rest.clear();
+        lines = others;
+    }
+    if !lines.is_empty() {
+        see(lines);
+    }
+    rest.extend_from_slice(after);
 }
