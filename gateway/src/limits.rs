@@ -90,6 +90,13 @@ pub struct Asking {
     place: Arc<Mutex<Option<Place<Client>>>>,
 }
 
+impl Asking {
+    /// Whether it is a request under way still.
+    pub fn has_place(&self) -> bool {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
 impl Limits {
     pub fn new(config: &config::Serve) -> Self {
         let limits = &config.limits;

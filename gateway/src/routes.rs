@@ -9,12 +9,13 @@ use axum::http::{
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use futures_util::FutureExt;
 use serde::Serialize;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::CompressionLevel;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_http::cors::{Any, CorsLayer};
@@ -132,7 +133,7 @@ pub fn routes(gateway: Arc<Gateway>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         // The innermost first: what comes later sees the request earlier.
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(catch_panics))
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .layer(RequestBodyTimeoutLayer::new(config.limits.stall_timeout()))
         .layer(middleware::from_fn(move |request: Request, next: Next| async move {
@@ -161,7 +162,7 @@ pub fn inner_routes(gateway: Arc<Gateway>) -> Router {
         .route("/metrics", get(metrics::show))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(catch_panics))
         .with_state(gateway)
 }
 
@@ -195,6 +196,9 @@ async fn admit(
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(asking.clone());
         let response = next.run(request).await;
+        if !asking.has_place() {
+            return Ok(response);
+        }
         Ok(response.map(|body| Body::new(Held::new(body, asking))))
     };
     let mut response = answer.await.unwrap_or_else(|error: Error| error.into_response());
@@ -294,6 +298,11 @@ async fn no_method(method: Method, OriginalUri(uri): OriginalUri) -> Error {
         "method_not_allowed",
         format!("{} does not take {method}", uri.path()),
     )
+}
+
+/// tower-http's layer for this would put another box around each answer's body, which a feed goes through at each change.
+async fn catch_panics(request: Request, next: Next) -> Response {
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(panicked)
 }
 
 /// A panic is a bug: it is logged with its message and answered without it.
