@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::body;
-use crate::database::{int8, text, texts};
+use crate::database::{Database, int8, text, texts};
 use crate::error::Error;
 use crate::extract::Query;
 use crate::feed::TICK;
@@ -178,7 +178,7 @@ async fn answer(
         return Err(Error::bad_request("where names columns: say of which tables"));
     }
     let filter = comparisons.map(|comparisons| serde_json::to_string(&comparisons)).transpose();
-    let ask = Ask {
+    let ask = Arc::new(Ask {
         caller,
         tables: request.tables.map(|names| names.read("tables")).transpose()?,
         limit: records::limit(limit, PAGE, gateway.config.batch_max)?,
@@ -187,7 +187,7 @@ async fn answer(
         ids: request.ids.map(|ids| ids.read("ids")).transpose()?,
         filter: filter.map_err(|error| Error::bad_request(error.to_string()))?,
         with_last: false,
-    };
+    });
     let number = |number: Option<Number>, name: &str, usual: u64| {
         number.map_or(Ok(usual), |number| number.read(name))
     };
@@ -201,7 +201,7 @@ async fn answer(
     };
     let since = begin(&gateway, &ask, since).await?;
     match request.feed {
-        Feed::Normal => Ok(whole(&read(&gateway, &ask, since).await?)),
+        Feed::Normal => Ok(whole(&read(&gateway.database, &ask, since).await?)),
         Feed::Longpoll => {
             let _place = gateway.limits.listen(asking)?;
             let page = poll(&gateway, &ask, since, wait).await?;
@@ -264,31 +264,27 @@ fn is_time(text: &str) -> bool {
 }
 
 /// Waits until there is something, or time is up, or the gateway stops.
-async fn poll(gateway: &Gateway, ask: &Ask, since: i64, wait: u64) -> Result<Arc<Page>, Error> {
+async fn poll(
+    gateway: &Gateway,
+    ask: &Arc<Ask>,
+    since: i64,
+    wait: u64,
+) -> Result<Arc<Page>, Error> {
     let wait = wait.min(gateway.config.longpoll_timeout_ms_max);
     let end = Instant::now() + Duration::from_millis(wait);
     let mut ticks = gateway.feed.watch();
-    let mut page = Arc::new(read(gateway, ask, since).await?);
+    let mut page = Arc::new(read(&gateway.database, ask, since).await?);
     loop {
         if !page.is_empty() {
             return Ok(page);
         }
-        let stopped = gateway.stopping.stopped();
-        let tick = async {
-            tokio::select! {
-                tick = ticks.changed() => tick.is_ok(),
-                () = stopped => false,
-            }
-        };
         // What was seen to have come and is not on the page yet comes without another sign.
-        let until =
-            if gateway.feed.is_ahead_of(&page) { end.min(Instant::now() + TICK) } else { end };
-        match tokio::time::timeout_at(until, tick).await {
-            Ok(true) => {}
-            Err(_) if Instant::now() < end => {}
-            _ => return Ok(page),
+        let until = if ticks.are_ahead_of(&page) { end.min(Instant::now() + TICK) } else { end };
+        let tick = tokio::time::timeout_at(until, ticks.changed()).await;
+        if gateway.stopping.is_stopped() || (tick.is_err() && end <= Instant::now()) {
+            return Ok(page);
         }
-        page = gateway.feed.page(gateway, ask, page.next).await?;
+        page = ticks.page(gateway, ask, page.next).await?;
     }
 }
 
@@ -348,7 +344,7 @@ fn whole(page: &Page) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], out).into_response()
 }
 
-pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Error> {
+pub async fn read(database: &Database, ask: &Ask, since: i64) -> Result<Page, Error> {
     let include = match ask.include {
         Include::None => "none",
         Include::Revision => "revision",
@@ -373,7 +369,7 @@ pub async fn read(gateway: &Gateway, ask: &Ask, since: i64) -> Result<Page, Erro
         texts(&ask.ids),
         text(&ask.filter),
     ];
-    let rows = gateway.database.rows(&ask.caller, &sql, &parameters).await?;
+    let rows = database.rows(&ask.caller, &sql, &parameters).await?;
     let size = rows.iter().map(|row| row.raw_size_bytes()).sum();
     let (mut text, mut ends) = (Vec::with_capacity(size), Vec::with_capacity(rows.len()));
     let mut next = since;

@@ -1,10 +1,16 @@
-//! In charge of waking whoever waits for changes: one look at the sequence for all of them, however many wait,
-//! and one query and one writing of a page for all that ask for the same.
+//! In charge of waking whoever waits for changes: one look at the sequence for all of a group, and one query and one
+//! writing of a page for all in it that ask for the same.
+//!
+//! Groups are woken by turns, each for all that came since its last turn. Were all woken at once, a change would wait
+//! for the next waking and then for everybody before in the queue; so it waits for a turn, which is half of that.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::changes::{self, Ask, Page};
@@ -13,101 +19,256 @@ use crate::database::{Database, int8};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::routes::Gateway;
+use crate::stopping::Stopping;
 
 /// How long one statement waits for the sequence to move. The database looks at it a thousand times a second
 /// meanwhile, in microseconds; no writer waits for that, as it would for the lock that NOTIFY takes at its commit.
 const WAIT_MS: i64 = 500;
 /// How often is looked whether somebody listens, and how long a reader waits that is ahead of a slow writer.
 pub const TICK: Duration = Duration::from_millis(25);
-/// What waking one listener takes, about: those who were woken have their pages before they are woken again, so that
-/// many listeners get several changes at once rather than each of them late.
-const WAKING: Duration = Duration::from_micros(15);
-const WAKING_MAX: Duration = Duration::from_millis(100);
+/// Listeners that are woken together. Fewer would be woken more evenly, and each group reads its own pages.
+const GROUP_MAX: usize = 1_000;
+/// What waking one listener takes at the least, and how long is waited for each at the most: those who were woken have
+/// their pages before others are woken, so that many listeners get several changes at once rather than each of them
+/// late; and a machine that is slow, or busy, isn't asked for more than it can.
+const WAKING_MIN: Duration = Duration::from_micros(8);
+const WAKING_MAX: Duration = Duration::from_micros(25);
+/// How often is looked whether they have them; clocks don't know less.
+const LOOK: Duration = Duration::from_millis(1);
 /// The pause after a failure, so that a database that comes up is not hammered.
 const TICK_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 type Cell = Arc<OnceCell<Result<Arc<Page>, Error>>>;
 
-/// The pages that were read since the sequence last moved.
+/// The pages that were read since the group's last turn, and how many have asked for each.
+type Pages = HashMap<(Arc<Ask>, i64), (Cell, usize)>;
+
+/// Listeners that are woken together.
+struct Group {
+    sequence: watch::Sender<i64>,
+    pages: Mutex<Pages>,
+    /// Those who have been woken since its turn began.
+    woken: AtomicUsize,
+}
+
 #[derive(Default)]
-struct Pages {
-    tick: i64,
-    pages: HashMap<(Ask, i64), Cell>,
+struct Groups {
+    /// The one whose turn is next stands first.
+    turns: VecDeque<Arc<Group>>,
+    /// The sequence as it was last seen.
+    seen: i64,
+    /// The gateway stops: whoever comes to wait is woken at once.
+    is_over: bool,
 }
 
 /// Tells waiting requests that there may be something new.
-#[derive(Clone)]
-pub struct Feed {
+#[derive(Clone, Default)]
+pub struct Feed(Arc<Mutex<Groups>>);
+
+/// One listener's view of the sequence: as its group last saw it.
+pub struct Ticks {
+    group: Arc<Group>,
     sequence: watch::Receiver<i64>,
-    pages: Arc<Mutex<Pages>>,
 }
 
 impl Feed {
     /// Starts the watcher, with a connection of its own; it ends when the last clone of the feed is gone.
-    pub fn start(config: &config::Database, limits: Arc<Limits>) -> Result<Self, String> {
+    pub fn start(
+        config: &config::Database,
+        shared: Database,
+        limits: Arc<Limits>,
+        stopping: Stopping,
+    ) -> Result<Self, String> {
         let database = Database::new(&config::Database { pool_size: 1, ..config.clone() })?;
         let wait = match config.statement_timeout_ms {
             0 => WAIT_MS,
             bound => WAIT_MS.min((bound / 2).into()),
         };
-        let (sender, sequence) = watch::channel(0);
+        let feed = Feed::default();
+        tokio::spawn(wake(Arc::downgrade(&feed.0), limits, database, shared, wait));
+        let groups = Arc::downgrade(&feed.0);
         tokio::spawn(async move {
-            while !sender.is_closed() {
-                let listeners = limits.listeners.taken();
-                if listeners == 0 {
-                    tokio::time::sleep(TICK).await;
-                    continue;
-                }
-                let known = *sender.borrow();
-                match moved(&database, known, wait).await {
-                    Ok(now) if now == known => {}
-                    Ok(now) => {
-                        sender.send_replace(now);
-                        let waking = WAKING * u32::try_from(listeners).unwrap_or(u32::MAX);
-                        tokio::time::sleep(waking.min(WAKING_MAX)).await;
-                    }
-                    Err(_) => tokio::time::sleep(TICK_AFTER_FAILURE).await,
-                }
+            stopping.stopped().await;
+            if let Some(groups) = groups.upgrade() {
+                lock(&groups).stop();
             }
         });
-        Ok(Feed { sequence, pages: Arc::default() })
+        Ok(feed)
     }
 
     /// A view of the sequence that has not seen what comes from now on.
-    pub fn watch(&self) -> watch::Receiver<i64> {
-        let mut receiver = self.sequence.clone();
-        receiver.mark_unchanged();
-        receiver
+    pub fn watch(&self) -> Ticks {
+        let mut groups = lock(&self.0);
+        let has_room = |group: &&Arc<Group>| group.sequence.receiver_count() < GROUP_MAX;
+        let group = match groups.turns.iter().find(has_room) {
+            Some(group) => Arc::clone(group),
+            None => {
+                let sequence = watch::Sender::new(groups.seen);
+                let group = Arc::new(Group {
+                    sequence,
+                    pages: Mutex::default(),
+                    woken: AtomicUsize::new(0),
+                });
+                groups.turns.push_back(Arc::clone(&group));
+                group
+            }
+        };
+        let mut sequence = group.sequence.subscribe();
+        if groups.is_over {
+            sequence.mark_changed();
+        }
+        Ticks { group, sequence }
+    }
+}
+
+impl Groups {
+    /// The group whose turn it is; its next one comes when all others have had theirs.
+    fn turn(&mut self) -> Option<Arc<Group>> {
+        self.turns.retain(|group| group.sequence.receiver_count() > 0);
+        let group = self.turns.pop_front()?;
+        self.turns.push_back(Arc::clone(&group));
+        Some(group)
+    }
+
+    fn stop(&mut self) {
+        self.is_over = true;
+        for group in &self.turns {
+            group.sequence.send_modify(|_| {});
+        }
+    }
+}
+
+impl Group {
+    async fn page(
+        &self,
+        database: &Database,
+        ask: &Arc<Ask>,
+        since: i64,
+        seen: i64,
+    ) -> Result<Arc<Page>, Error> {
+        let key = (Arc::clone(ask), since);
+        let cell = {
+            let mut pages = lock(&self.pages);
+            let (cell, asked) = pages.entry(key).or_default();
+            *asked += 1;
+            Arc::clone(cell)
+        };
+        if let Some(Ok(page)) = cell.get() {
+            return Ok(Arc::clone(page));
+        }
+        let read = || async { changes::read(database, ask, since).await.map(Arc::new) };
+        let page = cell.get_or_init(read).await.clone();
+        // What failed or fell short is tried again, and what many have taken is not kept for none.
+        let is_good = page.as_ref().is_ok_and(|page| !is_short(page, seen));
+        if let Entry::Occupied(kept) = lock(&self.pages).entry((Arc::clone(ask), since))
+            && Arc::ptr_eq(&kept.get().0, &cell)
+            && (!is_good || kept.get().1 == 1)
+        {
+            kept.remove();
+        }
+        page
+    }
+
+    /// Wakes all. What most of them asked for alike will be what they ask for next: it is read before, else each would
+    /// be woken twice, the second time by the answer to the first. If that takes long nobody waits for it here.
+    async fn wake(self: &Arc<Self>, now: i64, database: &Database) {
+        let next = self.next();
+        let mut pages = Pages::new();
+        pages.extend(next.clone().map(|key| (key, (Cell::default(), 1))));
+        // First: who is woken finds none that were read before.
+        *lock(&self.pages) = pages;
+        if let Some((ask, since)) = next {
+            let (group, database) = (Arc::clone(self), database.clone());
+            let reading =
+                tokio::spawn(async move { group.page(&database, &ask, since, now).await });
+            // A failure is told to those who ask.
+            let _ = tokio::time::timeout(TICK, reading).await;
+        }
+        self.woken.store(0, Ordering::Relaxed);
+        self.sequence.send_replace(now);
+    }
+
+    /// What some listeners, and more than any other, will ask for.
+    fn next(&self) -> Option<(Arc<Ask>, i64)> {
+        let pages = lock(&self.pages);
+        let ((ask, _), (cell, asked)) = pages.iter().max_by_key(|(_, (_, asked))| *asked)?;
+        let page = cell.get()?.as_ref().ok()?;
+        // One of them may have been the reading before.
+        (*asked > 2).then(|| (Arc::clone(ask), page.next))
+    }
+
+    /// Until nearly all have been woken; some may be slow to take what they got before.
+    async fn rest(&self) {
+        let listeners = self.sequence.receiver_count();
+        let times = u32::try_from(listeners).unwrap_or(u32::MAX);
+        let end = Instant::now() + WAKING_MAX * times;
+        tokio::time::sleep(WAKING_MIN * times).await;
+        while self.woken.load(Ordering::Relaxed) < listeners - listeners / 8 && Instant::now() < end
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Ticks {
+    /// Returns when the sequence has moved, or the gateway stops.
+    pub async fn changed(&mut self) {
+        // It fails without a sender only, and the group has it.
+        let _ = self.sequence.changed().await;
+        self.group.woken.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the sequence was seen further on than this page reached: a later look may reach less far, while a
     /// transaction that began before writes. What lies between comes without the sequence moving again.
-    pub fn is_ahead_of(&self, page: &Page) -> bool {
-        !page.is_full && page.next < *self.sequence.borrow()
+    pub fn are_ahead_of(&self, page: &Page) -> bool {
+        is_short(page, *self.sequence.borrow())
     }
 
     /// A page for one of many that were woken at once: the first reads it.
-    pub async fn page(&self, gateway: &Gateway, ask: &Ask, since: i64) -> Result<Arc<Page>, Error> {
-        let tick = *self.sequence.borrow();
-        let cell = {
-            let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-            if pages.tick != tick {
-                *pages = Pages { tick, pages: HashMap::new() };
-            }
-            Arc::clone(pages.pages.entry((ask.clone(), since)).or_default())
+    pub async fn page(
+        &self,
+        gateway: &Gateway,
+        ask: &Arc<Ask>,
+        since: i64,
+    ) -> Result<Arc<Page>, Error> {
+        let seen = *self.sequence.borrow();
+        self.group.page(&gateway.database, ask, since, seen).await
+    }
+}
+
+fn is_short(page: &Page, seen: i64) -> bool {
+    !page.is_full && page.next < seen
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn wake(
+    groups: Weak<Mutex<Groups>>,
+    limits: Arc<Limits>,
+    database: Database,
+    shared: Database,
+    wait: i64,
+) {
+    while let Some(groups) = groups.upgrade() {
+        let turn = lock(&groups).turn().filter(|_| limits.listeners.taken() > 0);
+        let Some(group) = turn else {
+            drop(groups);
+            tokio::time::sleep(TICK).await;
+            continue;
         };
-        let read = || async { changes::read(gateway, ask, since).await.map(Arc::new) };
-        let page = cell.get_or_init(read).await.clone();
-        // What failed or fell short is tried again, and what many have taken is not kept for none.
-        let is_good = page.as_ref().is_ok_and(|page| !self.is_ahead_of(page));
-        if !is_good || Arc::strong_count(&cell) <= 2 {
-            let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (ask.clone(), since);
-            if pages.pages.get(&key).is_some_and(|kept| Arc::ptr_eq(kept, &cell)) {
-                pages.pages.remove(&key);
+        let known = *group.sequence.borrow();
+        match moved(&database, known, wait).await {
+            Ok(now) if now == known => {}
+            Ok(now) => {
+                lock(&groups).seen = now;
+                group.wake(now, &shared).await;
+                drop(groups);
+                group.rest().await;
             }
+            Err(_) => tokio::time::sleep(TICK_AFTER_FAILURE).await,
         }
-        page
     }
 }
 
@@ -120,5 +281,39 @@ async fn moved(database: &Database, known: i64, wait: i64) -> Result<i64, Error>
     match rows.first() {
         Some(row) => Ok(row.try_get(0)?),
         None => Err(Error::unavailable("the database did not say its sequence")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_filled_up_and_have_their_turns() {
+        let feed = Feed::default();
+        let mut first: Vec<Ticks> = (0..GROUP_MAX).map(|_| feed.watch()).collect();
+        let second = feed.watch();
+        assert!(!Arc::ptr_eq(&first[0].group, &second.group));
+        drop(first.pop());
+        first.push(feed.watch());
+        assert!(Arc::ptr_eq(&first[0].group, &first[GROUP_MAX - 1].group));
+        let turn = || lock(&feed.0).turn();
+        let is_turn_of = |ticks: &Ticks| turn().is_some_and(|now| Arc::ptr_eq(&now, &ticks.group));
+        assert!(is_turn_of(&first[0]) && is_turn_of(&second) && is_turn_of(&first[0]));
+        drop(first);
+        assert!(is_turn_of(&second) && is_turn_of(&second));
+        drop(second);
+        assert!(turn().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_and_who_comes_later_is_woken_by_the_end() {
+        let feed = Feed::default();
+        let mut ticks = feed.watch();
+        let waiting = tokio::spawn(async move { ticks.changed().await });
+        tokio::task::yield_now().await;
+        lock(&feed.0).stop();
+        waiting.await.unwrap();
+        feed.watch().changed().await;
     }
 }

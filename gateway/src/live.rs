@@ -7,14 +7,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::json;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::changes::{self, Ask, Page};
 use crate::error::Error;
-use crate::feed::TICK;
+use crate::feed::{TICK, Ticks};
 use crate::limits::{Asking, Place};
 use crate::remote::Client;
 use crate::routes::Gateway;
@@ -61,17 +61,37 @@ fn fault(format: Format, error: &Error) -> Bytes {
     }
 }
 
+/// Rings at a time that mostly is put off before it comes. So it is set anew when it rings too early, and not each time
+/// that it is put off: runtimes keep their clocks under locks.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    async fn rings(&mut self, until: Instant) {
+        if until < self.0.deadline() {
+            self.0.as_mut().reset(until);
+        }
+        loop {
+            self.0.as_mut().await;
+            if until <= Instant::now() {
+                return;
+            }
+            self.0.as_mut().reset(until);
+        }
+    }
+}
+
 struct Listener {
     gateway: Arc<Gateway>,
-    ask: Ask,
+    ask: Arc<Ask>,
     format: Format,
     heartbeat: Duration,
     since: i64,
-    ticks: watch::Receiver<i64>,
+    ticks: Ticks,
     /// The first page is read before the answer begins, so that what is wrong with the request has a status.
-    first: Option<Page>,
+    first: Option<Box<Page>>,
     is_behind: bool,
     ends: Option<Instant>,
+    alarm: Alarm,
     is_over: bool,
     _place: Place<Client>,
 }
@@ -79,14 +99,14 @@ struct Listener {
 pub async fn serve(
     gateway: Arc<Gateway>,
     asking: &Asking,
-    ask: Ask,
+    ask: Arc<Ask>,
     since: i64,
     heartbeat: Duration,
     format: Format,
 ) -> Result<Response, Error> {
     let place = gateway.limits.listen(asking)?;
     let ticks = gateway.feed.watch();
-    let first = Some(changes::read(&gateway, &ask, since).await?);
+    let first = Some(Box::new(changes::read(&gateway.database, &ask, since).await?));
     let ends = ask.caller().expires().map(|left| Instant::now() + left);
     let listener = Listener {
         gateway,
@@ -98,6 +118,7 @@ pub async fn serve(
         first,
         is_behind: false,
         ends,
+        alarm: Alarm(Box::pin(tokio::time::sleep(heartbeat))),
         is_over: false,
         _place: place,
     };
@@ -130,8 +151,9 @@ impl Listener {
             if !self.is_behind {
                 let until = self.ends.map_or(heartbeat, |ends| ends.min(heartbeat));
                 let is_quiet = tokio::select! {
-                    tick = tokio::time::timeout_at(until, self.ticks.changed()) => tick.is_err(),
-                    () = self.gateway.stopping.stopped() => return Some(self.over()),
+                    biased;
+                    () = self.ticks.changed() => false,
+                    () = self.alarm.rings(until) => true,
                 };
                 if is_quiet && heartbeat <= Instant::now() {
                     return Some((Ok(place(self.format, self.since)), self));
@@ -140,10 +162,10 @@ impl Listener {
             if self.gateway.stopping.is_stopped() || self.has_expired() {
                 return Some(self.over());
             }
-            match self.gateway.feed.page(&self.gateway, &self.ask, self.since).await {
+            match self.ticks.page(&self.gateway, &self.ask, self.since).await {
                 Ok(page) if page.is_empty() => {
                     self.since = page.next;
-                    self.is_behind = self.gateway.feed.is_ahead_of(&page);
+                    self.is_behind = self.ticks.are_ahead_of(&page);
                     if self.is_behind {
                         tokio::time::sleep(TICK).await;
                     }
@@ -175,7 +197,7 @@ impl Listener {
 
     fn advance(&mut self, page: &Page) -> Bytes {
         self.since = page.next;
-        self.is_behind = page.is_full || self.gateway.feed.is_ahead_of(page);
+        self.is_behind = page.is_full || self.ticks.are_ahead_of(page);
         page.sent_as(self.format)
     }
 

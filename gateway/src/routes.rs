@@ -78,10 +78,16 @@ impl Gateway {
                  Set GODWIT_JWT_KEYS_FILE, GODWIT_JWT_SECRET or GODWIT_USERS_TABLE."
             );
         }
+        let stopping = Stopping::default();
         Ok(Arc::new(Gateway {
-            feed: Feed::start(&config.database, Arc::clone(&limits))?,
+            feed: Feed::start(
+                &config.database,
+                database.clone(),
+                Arc::clone(&limits),
+                stopping.clone(),
+            )?,
             metrics: Metrics::new(config.metrics.metrics_role.clone()),
-            stopping: Stopping::default(),
+            stopping,
             health: Health::default(),
             columns: couch::Cache::default(),
             config,

@@ -110,7 +110,7 @@ async fn answer(
     // With a selector most of what is read may not be sent.
     let page = limit.filter(|_| selector.is_none()).and_then(|limit| i64::try_from(limit).ok());
     let page = page.map_or(PAGE, |limit| limit.min(PAGE));
-    let ask = Ask::of_leaves(caller, db, page, with_bodies, ids, limit.is_some());
+    let ask = Arc::new(Ask::of_leaves(caller, db, page, with_bodies, ids, limit.is_some()));
     let resumed = headers.get("last-event-id").filter(|_| mode == Mode::Eventsource);
     let resumed = resumed.and_then(|id| id.to_str().ok()).map(str::to_owned);
     let since = match resumed.or_else(|| parameters.string("since")) {

@@ -11,7 +11,6 @@ use serde_json::{Value as Json, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::columns::Columns;
@@ -21,7 +20,7 @@ use super::mango::Selector;
 use crate::changes::{self, Ask, Page};
 use crate::deep;
 use crate::error::Error;
-use crate::feed::TICK;
+use crate::feed::{TICK, Ticks};
 use crate::limits::{Asking, Place};
 use crate::live::{PAUSE, PAUSE_MAX};
 use crate::remote::Client;
@@ -120,10 +119,10 @@ impl Asked {
 
 struct Feed {
     gateway: Arc<Gateway>,
-    ask: Ask,
+    ask: Arc<Ask>,
     asked: Asked,
     since: i64,
-    ticks: watch::Receiver<i64>,
+    ticks: Ticks,
     /// Read before the answer begins, so that what is wrong with the request has a status.
     first: Option<Page>,
     has_begun: bool,
@@ -142,7 +141,7 @@ struct Feed {
 pub async fn serve(
     gateway: Arc<Gateway>,
     asking: &Asking,
-    ask: Ask,
+    ask: Arc<Ask>,
     since: i64,
     asked: Asked,
 ) -> Answer {
@@ -154,7 +153,7 @@ pub async fn serve(
         _ => Some(gateway.limits.listen(asking)?),
     };
     let ticks = gateway.feed.watch();
-    let first = changes::read(&gateway, &ask, since).await?;
+    let first = changes::read(&gateway.database, &ask, since).await?;
     let mode = asked.mode;
     let feed = Feed {
         deadline: Instant::now() + asked.wait,
@@ -197,7 +196,7 @@ async fn backwards(gateway: &Gateway, ask: &Ask, since: i64, asked: &Asked) -> A
     let mut rows: VecDeque<(i64, Json)> = VecDeque::new();
     let mut next = since;
     loop {
-        let page = changes::read(gateway, ask, next).await?;
+        let page = changes::read(&gateway.database, ask, next).await?;
         next = page.next;
         for (_, change) in page.changes() {
             let Some(row) = asked.row(change)? else { continue };
@@ -264,7 +263,7 @@ impl Feed {
                     return Ok(self.heartbeat());
                 }
             }
-            let page = match self.gateway.feed.page(&self.gateway, &self.ask, self.since).await {
+            let page = match self.ticks.page(&self.gateway, &self.ask, self.since).await {
                 Ok(page) => page,
                 // The database is away: a feed that stays open waits for it.
                 Err(error) if error.status.is_server_error() && !self.asked.is_list() => {
@@ -305,16 +304,15 @@ impl Feed {
             return false;
         }
         let until = [ends, beat].into_iter().flatten().min();
-        let tick = async {
-            match until {
-                Some(until) => tokio::time::timeout_at(until, self.ticks.changed()).await.is_ok(),
-                None => self.ticks.changed().await.is_ok(),
+        let has_moved = match until {
+            Some(until) => tokio::time::timeout_at(until, self.ticks.changed()).await.is_ok(),
+            None => {
+                self.ticks.changed().await;
+                true
             }
         };
-        tokio::select! {
-            moved = tick => moved || ends.is_none_or(|ends| Instant::now() < ends),
-            () = self.gateway.stopping.stopped() => false,
-        }
+        !self.gateway.stopping.is_stopped()
+            && (has_moved || ends.is_none_or(|ends| Instant::now() < ends))
     }
 
     fn heartbeat(&self) -> Bytes {
@@ -345,7 +343,7 @@ impl Feed {
             }
         }
         self.since = page.next;
-        self.is_behind = page.is_full || self.gateway.feed.is_ahead_of(page);
+        self.is_behind = page.is_full || self.ticks.are_ahead_of(page);
         if self.asked.mode == Mode::Normal && !page.is_full {
             self.end(out);
         }
