@@ -33,13 +33,12 @@ impl<'a> Matching<'a> {
             filter.condition(shape, "x", "$1").or_report(),
             MATCHING_MAX + 1,
         );
-        let found = spi::rows(&sql, &[filter.values()], |row| (row.need(1), row.need(2)));
+        let mut revisions: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+        let found = spi::rows(&sql, &[filter.values()], |row| {
+            revisions.entry(row.text(1).to_owned()).or_default().push(row.bytes(2).to_vec());
+        });
         if found.len() > MATCHING_MAX {
             return None;
-        }
-        let mut revisions: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
-        for (id, revision) in found {
-            revisions.entry(id).or_default().push(revision);
         }
         Some(Matching { filter, revisions })
     }

@@ -7,12 +7,12 @@
 //! rights, as Postgres reads what is under a view, and what the policies call runs as the caller.
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 
 use crate::error::Error;
 use crate::policy;
+use crate::row;
 use crate::shape::Shape;
 use crate::spi;
 use crate::subtransaction;
@@ -75,8 +75,10 @@ impl Reach {
         Some(reach)
     }
 
-    pub fn ids(&self) -> HashSet<String> {
-        self.visible.iter().chain(self.passing.keys()).cloned().collect()
+    /// All of them, each once.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let unseen = self.passing.keys().filter(|id| !self.visible.contains(*id));
+        self.visible.iter().chain(unseen).map(String::as_str)
     }
 
     /// The records that it has seen, and whose rows it doesn't see.
@@ -245,10 +247,8 @@ unsafe fn read(
         while pg_sys::tuplestore_gettupleslot(store, true, false, slot) {
             pg_sys::slot_getsomeattrs_int(slot, count);
             let values = std::slice::from_raw_parts((*slot).tts_values, count as usize);
-            let revision = values.get(1).and_then(|value| Vec::from_datum(*value, false));
-            if let Some(id) = String::from_datum(values[0], false) {
-                found(id, revision);
-            }
+            let revision = values.get(1).map(|value| row::plain_bytes(*value).to_vec());
+            found(row::text(values[0]).to_owned(), revision);
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
     }

@@ -14,6 +14,7 @@ use std::ffi::CString;
 
 use crate::codec::Codec;
 use crate::error::Error;
+use crate::row;
 
 /// Plans kept per backend; when there are this many, all are forgotten. Some ten statements a
 /// tracked table, so fifty busy tables.
@@ -128,6 +129,26 @@ impl Row {
         let (datum, null) = self.datum(number);
         // SAFETY: the datum is this row's own, and the statements here name the type they return.
         unsafe { T::from_polymorphic_datum(datum, null, self.type_of(number)) }
+    }
+
+    /// A text that the statement makes sure is not null, where it stands.
+    pub fn text(&self, number: i32) -> &str {
+        // SAFETY: the statement names a text; it stays as long as the row.
+        unsafe { row::text(self.there(number)) }
+    }
+
+    /// The bytes of such a value of variable length.
+    pub fn bytes(&self, number: i32) -> &[u8] {
+        // SAFETY: as above.
+        unsafe { row::plain_bytes(self.there(number)) }
+    }
+
+    fn there(&self, number: i32) -> pg_sys::Datum {
+        let (datum, null) = self.datum(number);
+        if null {
+            Error::Internal(format!("column {number} of an internal query is null")).report()
+        }
+        datum
     }
 
     /// A column that the statement makes sure is not null.

@@ -167,20 +167,17 @@ impl<'a> Source<'a> {
         horizon: i64,
     ) -> Option<Source<'a>> {
         let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
-        let mut ids: Option<HashSet<String>> = ask
-            .ids
-            .as_ref()
-            .map(|ids| ids.iter().cloned().collect())
-            .or_else(|| reach.map(Reach::ids));
+        let asked = ask.ids.as_ref().map(|ids| ids.iter().map(String::as_str).collect());
+        let mut ids: Option<HashSet<&str>> = asked.or_else(|| Some(reach?.ids().collect()));
         let matching = match &ask.filter {
             None => None,
-            Some(filter) => {
-                let matching = Matching::of(shape, filter, horizon - since)?;
-                let fits = |id: &&String| ids.as_ref().is_none_or(|ids| ids.contains(*id));
-                ids = Some(matching.revisions.keys().filter(fits).cloned().collect());
-                Some(matching)
-            }
+            Some(filter) => Some(Matching::of(shape, filter, horizon - since)?),
         };
+        if let Some(matching) = &matching {
+            let matching = matching.revisions.keys().map(String::as_str);
+            let fits = |id: &&str| ids.as_ref().is_none_or(|ids| ids.contains(id));
+            ids = Some(matching.filter(fits).collect());
+        }
         let is_hidden = policy::applies(shape);
         let passes_all = ask.leaves && !is_hidden && ids.is_none();
         let pace = || Pace::of(shape, sight, since, horizon, ask.max);
@@ -190,7 +187,10 @@ impl<'a> Source<'a> {
             Some(ids) if (horizon - since) / CHANGES_A_RECORD > ids.len() as i64 => {
                 Rows::Listed(listed(&mut records, &mut other, &ids, ask.leaves, since, horizon))
             }
-            ids => Rows::InOrder(Box::new(numbers), ids),
+            ids => {
+                let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect());
+                Rows::InOrder(Box::new(numbers), ids)
+            }
         };
         Some(Source {
             shape,
@@ -554,17 +554,17 @@ impl<'a> Source<'a> {
 fn listed(
     records: &mut Walk,
     revision: &mut Body,
-    ids: &HashSet<String>,
+    ids: &HashSet<&str>,
     only_latest: bool,
     since: i64,
     horizon: i64,
 ) -> Vec<Listed> {
     let (mut rows, mut kept_bytes) = (Vec::new(), 0u32);
     // Neighbours in the index are on the same pages.
-    let mut in_order: Vec<&String> = ids.iter().collect();
+    let mut in_order: Vec<&str> = ids.iter().copied().collect();
     in_order.sort_unstable();
     for id in in_order {
-        let Some(id) = id.as_str().into_datum() else { continue };
+        let Some(id) = id.into_datum() else { continue };
         let (of_others, mut is_highest) = (rows.len(), true);
         // SAFETY: a text, which stays.
         unsafe { records.seek(id) };
