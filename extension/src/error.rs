@@ -31,6 +31,8 @@ pub enum Error {
     OtherBody { id: String, revision: RevisionId },
     /// A trigger of the app's or a rule keeps the winner out of the table.
     NotShown { table: String, id: String },
+    /// A policy can't be asked of what an old revision says.
+    PolicyFails { table: String },
     /// Another session brings what a batch brings. The batch takes it back and goes on in order: nobody is told.
     Overtaken,
     /// More than a value of Postgres's can hold.
@@ -62,6 +64,7 @@ impl Error {
             Error::OtherBody { .. } => Code::ERRCODE_UNIQUE_VIOLATION,
             Error::Overtaken => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Error::NotShown { .. } => Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+            Error::PolicyFails { .. } => Code::ERRCODE_INVALID_OBJECT_DEFINITION,
             Error::Forbidden(_) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::Internal(_) => Code::ERRCODE_INTERNAL_ERROR,
         }
@@ -107,6 +110,9 @@ impl Error {
             Error::NotShown { table, id } => {
                 format!("table {table} does not take the winner of record {id:?}")
             }
+            Error::PolicyFails { table } => {
+                format!("a policy of {table} names what isn't there, asked of an old revision")
+            }
             Error::Overtaken => "another session brings the same revisions".to_owned(),
             Error::BadRecord(reason)
             | Error::BadArgument(reason)
@@ -138,6 +144,10 @@ impl Error {
             Error::NotShown { .. } => {
                 Some("A BEFORE trigger returned null, or a rule or policy hides the row.")
             }
+            Error::PolicyFails { .. } => Some(
+                "It runs under the search path pg_catalog, godwit, pg_temp: qualify what it names. \
+                 Or what the revision says is taken for a name.",
+            ),
             Error::Internal(_) => Some("This is a bug in godwit; please report it."),
             _ => None,
         }

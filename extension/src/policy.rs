@@ -34,6 +34,8 @@ pub struct Policy {
     check: Option<String>,
     /// Whether it names a whole row, its table's or another's.
     names_row: bool,
+    /// Whether it names an amount of money.
+    has_money: bool,
 }
 
 /// What policies say, as SQL on a row of the table.
@@ -57,7 +59,9 @@ impl Policy {
         select p.polcmd::text, p.polpermissive, p.polroles,
                pg_catalog.pg_get_expr(p.polqual, p.polrelid),
                pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
-               pg_catalog.concat(p.polqual, p.polwithcheck) like '%:varattno 0 %'
+               pg_catalog.concat(p.polqual, p.polwithcheck) like '%:varattno 0 %',
+               pg_catalog.concat(p.polqual, p.polwithcheck)
+                   ~ (':consttype ' || 'pg_catalog.money'::pg_catalog.regtype::pg_catalog.oid || ' ')
           from pg_catalog.pg_policy p where p.polrelid = $1 order by p.polname";
 
     /// The policies of a table; the search path is pinned by the caller.
@@ -69,6 +73,7 @@ impl Policy {
             using: row.get(4),
             check: row.get(5),
             names_row: row.need(6),
+            has_money: row.need(7),
         })
     }
 
@@ -179,16 +184,20 @@ pub fn body_of(shape: &Shape, id: &str, revision: &RevisionId) -> Option<Arg> {
 /// Whether a body passes what policies say of reading.
 pub fn shows(shape: &Shape, body: Arg) -> bool {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    answered(|| passes(shape, Ask::See, body)) == Some(true)
+    answered(shape, || passes(shape, Ask::See, body)) == Some(true)
 }
 
 /// What the policies say of bodies that the caller may never have come to; none where they fail on what one of them
 /// says (a number that isn't one, a division by zero), which is nothing to tell, and keeps nothing else back. What a
-/// policy raises itself is told.
-fn answered<T>(ask: impl FnOnce() -> T) -> Option<T> {
+/// policy raises itself is told; a name that isn't there is told of, and may be a value: so it isn't named.
+fn answered<T>(shape: &Shape, ask: impl FnOnce() -> T) -> Option<T> {
     match subtransaction::attempt(ask) {
-        Err(failure) if !failure.is_of_value() => failure.rethrow(),
-        answer => answer.ok(),
+        Err(failure) if failure.is_of_value() => None,
+        Err(failure) if failure.is_of_names() => {
+            Error::PolicyFails { table: shape.wire_name.clone() }.report()
+        }
+        Err(failure) => failure.rethrow(),
+        Ok(answer) => Some(answer),
     }
 }
 
@@ -250,13 +259,22 @@ fn last_body(shape: &Shape, id: &str) -> Option<Arg> {
     })
 }
 
+/// Under what the policies' texts are read and run.
+pub fn settings(shape: &Shape) -> Settings {
+    let path = c"pg_catalog, godwit, pg_temp";
+    match shape.policies.iter().any(|policy| policy.has_money) {
+        true => Settings::path_and_money(path),
+        false => Settings::path(path),
+    }
+}
+
 /// Puts a row of the table or of its twin to the policies that hold for the caller.
 fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
     let Some(condition) = condition(shape, ask) else { return false };
     let rows = as_table(shape, condition.names_row, "", "$1", &[]);
     let sql = format!("select 1 from {rows} where {}", condition.sql);
     role::as_caller(|| {
-        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        let _settings = settings(shape);
         spi::run(&sql, &[row]) > 0
     })
 }
@@ -265,7 +283,7 @@ fn passes(shape: &Shape, ask: Ask, row: Arg) -> bool {
 /// fail on one, its halves are asked about.
 pub fn shown_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
     pgrx::check_for_interrupts!();
-    if let Some(shown) = answered(|| passing_of(shape, rows)) {
+    if let Some(shown) = answered(shape, || passing_of(shape, rows)) {
         return shown;
     }
     if rows.len() == 1 {
@@ -298,7 +316,7 @@ fn passing_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
     let array_type = unsafe { pg_sys::get_array_type(row_type) };
     let args = [Arg(array_type, Some(array.into())), spi::int8(rows.len() as i64)];
     let passed = role::as_caller(|| {
-        let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
+        let _settings = settings(shape);
         spi::rows(&sql, &args, |row| row.need::<i64>(1))
     });
     // SAFETY: it was made above.

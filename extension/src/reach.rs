@@ -54,9 +54,14 @@ impl Reach {
             return None;
         }
         let cost_max = changes as f64 * COST_OF_A_CHANGE;
-        match subtransaction::attempt(|| Reach::find(shape, cost_max)) {
-            Err(failure) if !failure.is_refusal() => failure.rethrow(),
-            found => found.ok().flatten(),
+        let find = || {
+            let _settings = policy::settings(shape);
+            Reach::find(shape, cost_max)
+        };
+        match subtransaction::attempt(find) {
+            Ok(found) => found,
+            Err(f) if f.is_refusal() || f.is_of_value() || f.is_of_names() => None,
+            Err(failure) => failure.rethrow(),
         }
     }
 

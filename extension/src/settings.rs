@@ -10,9 +10,17 @@ const FIXED: &[(&CStr, &CStr)] = &[
     (c"IntervalStyle", c"iso_8601"),
     (c"extra_float_digits", c"1"),
     (c"bytea_output", c"hex"),
-    (c"lc_monetary", c"C"),
+    MONEY,
     (c"search_path", c"pg_catalog, pg_temp"),
+    STRINGS,
+    NULLS,
+    (c"xmloption", c"content"),
 ];
+const MONEY: (&CStr, &CStr) = (c"lc_monetary", c"C");
+/// How constants in statements are read, ours and those of policies and defaults.
+const STRINGS: (&CStr, &CStr) = (c"standard_conforming_strings", c"on");
+/// How nulls in arrays are read.
+const NULLS: (&CStr, &CStr) = (c"array_nulls", c"on");
 
 /// Which settings of the session ours take the place of.
 pub fn names() -> impl Iterator<Item = &'static CStr> {
@@ -32,7 +40,14 @@ impl Settings {
     }
 
     pub fn path(path: &CStr) -> Self {
-        Self::with(&[(c"search_path", path)])
+        Self::with(&on_path(path))
+    }
+
+    /// The same where amounts of money are read, too, as they are kept.
+    pub fn path_and_money(path: &CStr) -> Self {
+        let mut options = on_path(path);
+        options.push(MONEY);
+        Self::with(&options)
     }
 
     /// What a session had before ours took its place.
@@ -80,6 +95,16 @@ impl Settings {
             Settings { level }
         }
     }
+}
+
+/// A path, and what else must hold for every statement of ours. Hardly a session has that otherwise.
+fn on_path(path: &CStr) -> Vec<(&CStr, &CStr)> {
+    let mut options = vec![(c"search_path", path)];
+    // SAFETY: both are Postgres's own, and read in its one thread.
+    let (strings, nulls) = unsafe { (pg_sys::standard_conforming_strings, pg_sys::Array_nulls) };
+    options.extend((!strings).then_some(STRINGS));
+    options.extend((!nulls).then_some(NULLS));
+    options
 }
 
 impl Drop for Settings {

@@ -29,10 +29,18 @@ impl Failure {
             || self.sqlstate.is_made_up()
     }
 
-    /// Whether it is what Postgres says of a value: that it can't be computed with, or isn't of its domain.
+    /// Whether it is what Postgres says of a value: that it can't be computed with, isn't of its domain, names nothing
+    /// that there is, or finds too few rows or too many.
     pub fn is_of_value(&self) -> bool {
         let sqlstate = self.sqlstate.to_string();
-        sqlstate.starts_with("22") || sqlstate == "23514"
+        let others = ["23514", "21000", "42602", "42704", "P0002", "P0003"];
+        sqlstate.starts_with("22") || others.contains(&sqlstate.as_str())
+    }
+
+    /// Whether a statement can't be what it is, and no right is missing: what it names isn't there, its types don't fit.
+    pub fn is_of_names(&self) -> bool {
+        let sqlstate = self.sqlstate.to_string();
+        sqlstate.starts_with("42") && sqlstate != "42501"
     }
 
     /// Whether a unique constraint has found another row.

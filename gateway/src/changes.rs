@@ -304,6 +304,11 @@ pub struct Page {
 }
 
 impl Page {
+    pub fn bytes(&self) -> usize {
+        let forms = [&self.ndjson, &self.sse].into_iter().filter_map(OnceLock::get);
+        self.text.len() + forms.map(Bytes::len).sum::<usize>()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

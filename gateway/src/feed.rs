@@ -28,6 +28,10 @@ const WAIT_MS: i64 = 500;
 pub const TICK: Duration = Duration::from_millis(25);
 /// Listeners that are woken together. Fewer would be woken more evenly, and each group reads its own pages.
 const GROUP_MAX: usize = 1_000;
+/// The most pages that a group keeps between its turns, and the bytes of all of them: readers may be at as many places as
+/// they like, and beyond that each reads its own.
+const PAGES_MAX: usize = 64;
+const PAGES_BYTES_MAX: usize = 1024 * 1024;
 /// What waking one listener takes at the least, and how long is waited for each at the most: those who were woken have
 /// their pages before others are woken, so that many listeners get several changes at once rather than each of them
 /// late; and a machine that is slow, or busy, isn't asked for more than it can.
@@ -153,19 +157,24 @@ impl Group {
             *asked += 1;
             Arc::clone(cell)
         };
-        if let Some(Ok(page)) = cell.get() {
+        if let Some(Ok(page)) = cell.get()
+            && !is_short(page, seen)
+        {
             return Ok(Arc::clone(page));
         }
         let read = || async { changes::read(database, ask, since).await.map(Arc::new) };
         let page = cell.get_or_init(read).await.clone();
-        // What failed or fell short is tried again, and what many have taken is not kept for none.
+        // What failed or fell short is tried again.
         let is_good = page.as_ref().is_ok_and(|page| !is_short(page, seen));
-        if let Entry::Occupied(kept) = lock(&self.pages).entry((Arc::clone(ask), since))
+        let mut pages = lock(&self.pages);
+        let is_many = pages.len() > PAGES_MAX || bytes(&pages) > PAGES_BYTES_MAX;
+        if let Entry::Occupied(kept) = pages.entry((Arc::clone(ask), since))
             && Arc::ptr_eq(&kept.get().0, &cell)
-            && (!is_good || kept.get().1 == 1)
+            && (!is_good || is_many || kept.get().1 == 1)
         {
             kept.remove();
         }
+        drop(pages);
         page
     }
 
@@ -234,6 +243,11 @@ impl Ticks {
         let seen = *self.sequence.borrow();
         self.group.page(&gateway.database, ask, since, seen).await
     }
+}
+
+/// What the pages take that were read and are kept.
+fn bytes(pages: &Pages) -> usize {
+    pages.values().filter_map(|(cell, _)| Some(cell.get()?.as_ref().ok()?.bytes())).sum()
 }
 
 fn is_short(page: &Page, seen: i64) -> bool {

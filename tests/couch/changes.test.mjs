@@ -140,3 +140,15 @@ test("10,000 records that Postgres has no statistics of yet are listed in second
   const ms = Date.now() - begun;
   assert.ok(ms < 4000, `${ms} ms`);
 });
+
+// What one client was told isn't what there is when the next one asks.
+test("a list has what was committed before it, beside one that nobody reads to its end", async (t) => {
+  const site = await Site.open(t);
+  await site.sql("insert into cases (id, name) select 'c' || n, repeat('long ' || n, 500) from generate_series(1, 2500) n");
+  const stalled = await fetch(`${site.url}/cases/_changes?include_docs=true`);
+  t.after(() => stalled.body.cancel());
+  const lists = await Promise.all(Array.from({ length: 12 }, () => changes(site)));
+  assert.deepEqual(lists.map(({ results }) => results.length), lists.map(() => 2500));
+  await site.sql("insert into cases (id) values ('new')");
+  assert.equal(ids(await changes(site)).at(-1), "new");
+});

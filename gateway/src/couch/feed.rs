@@ -122,7 +122,8 @@ struct Feed {
     ask: Arc<Ask>,
     asked: Asked,
     since: i64,
-    ticks: Ticks,
+    /// None of an answer that waits for nothing: it says what there is when it is asked, and not what others were told.
+    ticks: Option<Ticks>,
     /// Read before the answer begins, so that what is wrong with the request has a status.
     first: Option<Page>,
     has_begun: bool,
@@ -152,7 +153,7 @@ pub async fn serve(
         Mode::Normal => None,
         _ => Some(gateway.limits.listen(asking)?),
     };
-    let ticks = gateway.feed.watch();
+    let ticks = (asked.mode != Mode::Normal).then(|| gateway.feed.watch());
     let first = changes::read(&gateway.database, &ask, since).await?;
     let mode = asked.mode;
     let feed = Feed {
@@ -263,7 +264,13 @@ impl Feed {
                     return Ok(self.heartbeat());
                 }
             }
-            let page = match self.ticks.page(&self.gateway, &self.ask, self.since).await {
+            let page = match &self.ticks {
+                Some(ticks) => ticks.page(&self.gateway, &self.ask, self.since).await,
+                None => {
+                    changes::read(&self.gateway.database, &self.ask, self.since).await.map(Arc::new)
+                }
+            };
+            let page = match page {
                 Ok(page) => page,
                 // The database is away: a feed that stays open waits for it.
                 Err(error) if error.status.is_server_error() && !self.asked.is_list() => {
@@ -296,6 +303,7 @@ impl Feed {
 
     /// Waits for a sign of changes or for the time to show that the feed is alive; false when waiting is over.
     async fn wait(&mut self, beat: Option<Instant>) -> bool {
+        let Some(ticks) = &mut self.ticks else { return false };
         // Who asks for a heartbeat is kept for as long as the token lasts.
         let deadline = if self.asked.heartbeat.is_some() { None } else { Some(self.deadline) };
         let ends = [deadline, self.expires].into_iter().flatten().min();
@@ -305,9 +313,9 @@ impl Feed {
         }
         let until = [ends, beat].into_iter().flatten().min();
         let has_moved = match until {
-            Some(until) => tokio::time::timeout_at(until, self.ticks.changed()).await.is_ok(),
+            Some(until) => tokio::time::timeout_at(until, ticks.changed()).await.is_ok(),
             None => {
-                self.ticks.changed().await;
+                ticks.changed().await;
                 true
             }
         };
@@ -343,7 +351,8 @@ impl Feed {
             }
         }
         self.since = page.next;
-        self.is_behind = page.is_full || self.ticks.are_ahead_of(page);
+        let is_ahead = |ticks: &Ticks| ticks.are_ahead_of(page);
+        self.is_behind = page.is_full || self.ticks.as_ref().is_some_and(is_ahead);
         if self.asked.mode == Mode::Normal && !page.is_full {
             self.end(out);
         }
