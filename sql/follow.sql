@@ -255,6 +255,21 @@ begin
 end
 $$;
 
+-- Whether every key has a text of its own.
+create function godwit._check_key(relation oid) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if exists (select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+                where i.indrelid = relation and i.indisprimary and godwit._base_type(a.atttypid) = 'jsonb'::regtype) then
+        raise exception '% has a primary key of type jsonb', relation::regclass
+            using errcode = 'invalid_table_definition',
+                  detail = 'Records are named by texts: 7 and "7" would be one record.';
+    end if;
+end
+$$;
+
 -- The key may be renamed and change its type as long as every record keeps its id.
 create function godwit._follow_key(
     relation regclass, twin regclass, key text[], renamed_from text, renamed_to text) returns void
@@ -276,6 +291,7 @@ begin
     end if;
     if not exists (select from godwit.tracked k where k.relation = _follow_key.relation
                       and k.key_types = godwit._key_types(_follow_key.relation)) then
+        perform godwit._check_key(relation);
         same := godwit._as_owner(relation, format('select not exists (select from %s t where not exists (
                             select from %s h where h._id = %s and h._rev operator(godwit.=) t._rev))',
                        relation, twin, godwit._id_expression(relation, 't')));

@@ -599,6 +599,20 @@ begin
 end
 $$;
 
+create or replace function godwit._check_key(relation oid) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if exists (select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+                where i.indrelid = relation and i.indisprimary and godwit._base_type(a.atttypid) = 'jsonb'::regtype) then
+        raise exception '% has a primary key of type jsonb', relation::regclass
+            using errcode = 'invalid_table_definition',
+                  detail = 'Records are named by texts: 7 and "7" would be one record.';
+    end if;
+end
+$$;
+
 create or replace function godwit._follow_key(
     relation regclass, twin regclass, key text[], renamed_from text, renamed_to text) returns void
     language plpgsql
@@ -619,6 +633,7 @@ begin
     end if;
     if not exists (select from godwit.tracked k where k.relation = _follow_key.relation
                       and k.key_types = godwit._key_types(_follow_key.relation)) then
+        perform godwit._check_key(relation);
         same := godwit._as_owner(relation, format('select not exists (select from %s t where not exists (
                             select from %s h where h._id = %s and h._rev operator(godwit.=) t._rev))',
                        relation, twin, godwit._id_expression(relation, 't')));
@@ -870,12 +885,7 @@ begin
                   detail = 'A record is named by its table''s primary key.',
                   hint = 'Add one: alter table … add primary key (…).';
     end if;
-    if exists (select from pg_attribute a where a.attrelid = t.oid and a.attnum = any (primary_key.indkey)
-                  and godwit._base_type(a.atttypid) = 'jsonb'::regtype) then
-        raise exception '% has a primary key of type jsonb', relation
-            using errcode = 'invalid_table_definition',
-                  detail = 'Records are named by texts: 7 and "7" would be one record.';
-    end if;
+    perform godwit._check_key(t.oid);
     if octet_length(t.relname || '_history') > 63 then
         raise exception 'the name % is too long', relation
             using errcode = 'name_too_long',
@@ -1880,6 +1890,8 @@ create or replace function godwit.as_of(shown anyelement, at timestamptz) return
     set extra_float_digits = 1
     set bytea_output = hex
     set lc_monetary = 'C'
+    set standard_conforming_strings = on
+    set array_nulls = on
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._at <= $1') using at;
@@ -1899,6 +1911,8 @@ create or replace function godwit.as_of(shown anyelement, sequence bigint) retur
     set extra_float_digits = 1
     set bytea_output = hex
     set lc_monetary = 'C'
+    set standard_conforming_strings = on
+    set array_nulls = on
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._seq <= $1') using sequence;

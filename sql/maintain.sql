@@ -11,6 +11,8 @@ create function godwit.as_of(shown anyelement, at timestamptz) returns setof any
     set extra_float_digits = 1
     set bytea_output = hex
     set lc_monetary = 'C'
+    set standard_conforming_strings = on
+    set array_nulls = on
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._at <= $1') using at;
@@ -29,6 +31,8 @@ create function godwit.as_of(shown anyelement, sequence bigint) returns setof an
     set extra_float_digits = 1
     set bytea_output = hex
     set lc_monetary = 'C'
+    set standard_conforming_strings = on
+    set array_nulls = on
     as $$
 begin
     return query execute godwit._as_of_sql(pg_catalog.pg_typeof(shown)::oid, 'h._seq <= $1') using sequence;

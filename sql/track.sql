@@ -101,12 +101,7 @@ begin
                   detail = 'A record is named by its table''s primary key.',
                   hint = 'Add one: alter table … add primary key (…).';
     end if;
-    if exists (select from pg_attribute a where a.attrelid = t.oid and a.attnum = any (primary_key.indkey)
-                  and godwit._base_type(a.atttypid) = 'jsonb'::regtype) then
-        raise exception '% has a primary key of type jsonb', relation
-            using errcode = 'invalid_table_definition',
-                  detail = 'Records are named by texts: 7 and "7" would be one record.';
-    end if;
+    perform godwit._check_key(t.oid);
     if octet_length(t.relname || '_history') > 63 then
         raise exception 'the name % is too long', relation
             using errcode = 'name_too_long',

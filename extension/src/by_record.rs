@@ -6,9 +6,9 @@ use pgrx::pg_sys;
 
 use crate::body::Body;
 use crate::history;
+use crate::named::ROWS_KEPT_BYTES_MAX;
 use crate::shape::Shape;
 use crate::straight::Line;
-use crate::stream::ROWS_KEPT_BYTES_MAX;
 use crate::unordered::Listed;
 use crate::walk::{Sight, Stored, Walk};
 

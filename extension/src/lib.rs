@@ -59,6 +59,7 @@ mod latest;
 mod left;
 mod lineage;
 mod matching;
+mod named;
 mod nearby;
 mod put;
 mod put_many;

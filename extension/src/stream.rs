@@ -2,7 +2,6 @@
 //! `changes.rs` asks Postgres in SQL for everybody else.
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
@@ -16,6 +15,7 @@ use crate::jsonb::Jsonb;
 use crate::latest::{Latest, Walks};
 use crate::lineage::{self, Leaf, Winner};
 use crate::matching::Matching;
+use crate::named::{self, Named};
 use crate::nearby::Nearby;
 use crate::policy;
 use crate::reach::Reach;
@@ -29,8 +29,6 @@ pub const CHANGES_A_RECORD: i64 = 64;
 const WINNERS_MAX: usize = 10_000;
 /// Changes that are put to the policies at once.
 const CHANGES_AT_ONCE: usize = 1000;
-/// Bytes of rows that are kept until they are shown, rather than looked for again.
-pub const ROWS_KEPT_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 /// Whether this page can be read here.
 pub fn is_for(shapes: &[Rc<Shape>], ask: &Ask) -> bool {
@@ -115,7 +113,7 @@ struct Source<'a> {
 enum Rows<'a> {
     InOrder(Box<Walk<'a>>, Option<HashSet<String>>),
     /// Those of the records that were asked for, the last first.
-    Listed(Vec<Listed>),
+    Listed(Vec<Named>),
     /// Those that are left of all records, each one's latest, the last first.
     ByRecord(Vec<by_record::Change>),
 }
@@ -127,17 +125,6 @@ struct Looked {
     id: String,
     /// The revision that has a body.
     body: Option<Stored>,
-    is_highest: bool,
-}
-
-/// A change of a record that was asked for.
-struct Listed {
-    number: i64,
-    /// A text of Postgres's.
-    id: pg_sys::Datum,
-    revision: Stored,
-    /// Its row, as long as they take little.
-    row: Option<pg_sys::HeapTuple>,
     is_highest: bool,
 }
 
@@ -184,9 +171,9 @@ impl<'a> Source<'a> {
         let mut records = Walk::of_records(shape, sight);
         let mut other = Body::of(shape);
         let rows = match ids {
-            Some(ids) if (horizon - since) / CHANGES_A_RECORD > ids.len() as i64 => {
-                Rows::Listed(listed(&mut records, &mut other, &ids, ask.leaves, since, horizon))
-            }
+            Some(ids) if (horizon - since) / CHANGES_A_RECORD > ids.len() as i64 => Rows::Listed(
+                named::changes(&mut records, &mut other, &ids, ask.leaves, since, horizon),
+            ),
             ids => {
                 let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect());
                 Rows::InOrder(Box::new(numbers), ids)
@@ -316,7 +303,7 @@ impl<'a> Source<'a> {
                 pgrx::check_for_interrupts!();
             },
             Rows::Listed(rows) => {
-                let Listed { number, id, revision, row, is_highest } = rows.pop()?;
+                let Named { number, id, revision, row, is_highest } = rows.pop()?;
                 self.is_highest = is_highest;
                 // SAFETY: the id was made a text.
                 unsafe { self.take_kept(row, id, &revision)? };
@@ -548,50 +535,6 @@ impl<'a> Source<'a> {
             winner => winner,
         }
     }
-}
-
-/// The changes of these records between two numbers, the last first.
-fn listed(
-    records: &mut Walk,
-    revision: &mut Body,
-    ids: &HashSet<&str>,
-    only_latest: bool,
-    since: i64,
-    horizon: i64,
-) -> Vec<Listed> {
-    let (mut rows, mut kept_bytes) = (Vec::new(), 0u32);
-    // Neighbours in the index are on the same pages.
-    let mut in_order: Vec<&str> = ids.iter().copied().collect();
-    in_order.sort_unstable();
-    for id in in_order {
-        let Some(id) = id.into_datum() else { continue };
-        let (of_others, mut is_highest) = (rows.len(), true);
-        // SAFETY: a text, which stays.
-        unsafe { records.seek(id) };
-        while let Some(tuple) = records.next() {
-            pgrx::check_for_interrupts!();
-            // SAFETY: a tuple of the twin, which stays until the walk goes on.
-            unsafe { revision.take(tuple) };
-            if !revision.is_stub() && (since + 1..=horizon).contains(&revision.number()) {
-                // SAFETY: the tuple is there until the walk goes on.
-                kept_bytes = kept_bytes.saturating_add(unsafe { (*tuple).t_len });
-                rows.push(Listed {
-                    number: revision.number(),
-                    id,
-                    revision: Stored::of(revision.revision()),
-                    row: (kept_bytes < ROWS_KEPT_BYTES_MAX).then(|| revision.copied()),
-                    is_highest,
-                });
-            }
-            is_highest = false;
-        }
-        if only_latest && rows.len() > of_others {
-            rows[of_others..].sort_unstable_by_key(|row| std::cmp::Reverse(row.number));
-            rows.truncate(of_others + 1);
-        }
-    }
-    rows.sort_unstable_by_key(|row: &Listed| std::cmp::Reverse(row.number));
-    rows
 }
 
 fn ascii(revision: &[u8]) -> &str {

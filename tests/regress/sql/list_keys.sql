@@ -39,5 +39,10 @@ select * from differences('spans');
 -- 7 and "7" are two keys of jsonb, and have one text.
 create table bags (k jsonb primary key, v text);
 select godwit.track('bags');
+create table boxes (k text primary key, v text);
+select godwit.track('boxes');
+insert into boxes values ('7', 'seven');
+alter table boxes alter column k type jsonb using k::jsonb;
+drop table boxes, boxes_history;
 drop table bags, tags, tags_history, spans, spans_history;
 drop type span;
