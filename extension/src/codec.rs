@@ -152,12 +152,9 @@ impl Codec {
                 Kind::Date => {
                     Value::Date(calendar::date_text(datum.value() as i32).as_str().into())
                 }
-                Kind::Timestamp => Value::Timestamp(
-                    calendar::timestamp_text(datum.value() as i64, "").as_str().into(),
-                ),
-                Kind::Timestamptz => Value::Timestamp(
-                    calendar::timestamp_text(datum.value() as i64, "Z").as_str().into(),
-                ),
+                Kind::Timestamp | Kind::Timestamptz => {
+                    Value::Timestamp(self.timestamp(datum).as_str().into())
+                }
                 Kind::Json => json(&output(self.base_type(), datum)),
                 Kind::Array(element) => read_array(element, datum),
                 Kind::Composite => read_composite(datum),
@@ -187,17 +184,13 @@ impl Codec {
                 Kind::Numeric => with_output(NUMERIC_OUT, datum, |text| out.decimal(text)),
                 Kind::Date => out.date(calendar::date_text(datum.value() as i32).as_str()),
                 Kind::Timestamp | Kind::Timestamptz => {
-                    let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
-                    out.timestamp(calendar::timestamp_text(datum.value() as i64, zone).as_str());
+                    out.timestamp(self.timestamp(datum).as_str());
                 }
-                Kind::Array(element) => match flat(datum) {
-                    Some(array) => {
-                        let items = element.items(array);
-                        out.list(items.len());
-                        items.for_each(|(item, null)| element.hash(item, null, out));
-                    }
-                    None => out.value(&self.read(datum, false)),
-                },
+                Kind::Array(element) if let Some(array) = flat(datum) => {
+                    let items = element.items(array);
+                    out.list(items.len());
+                    items.for_each(|(item, null)| element.hash(item, null, out));
+                }
                 _ => out.value(&self.read(datum, false)),
             }
         }
@@ -481,10 +474,7 @@ impl Codec {
                 Kind::Int4 => plain(out, "int", |out| push_int(datum.value() as i32 as i64, out)),
                 Kind::Int8 => plain(out, "int", |out| push_int(datum.value() as i64, out)),
                 Kind::Numeric => {
-                    let text = pg_sys::OidOutputFunctionCall(NUMERIC_OUT, datum);
-                    let digits = CStr::from_ptr(text).to_bytes();
-                    plain(out, "decimal", |out| out.extend_from_slice(digits));
-                    pg_sys::pfree(text.cast());
+                    with_output(NUMERIC_OUT, datum, |text| scalar_text(out, "decimal", text));
                 }
                 Kind::Text => {
                     out.single("string", |out| out.text(row::text(datum)));
@@ -492,21 +482,23 @@ impl Codec {
                 Kind::Float4 => write_float(f32::from_bits(datum.value() as u32) as f64, out),
                 Kind::Float8 => write_float(f64::from_bits(datum.value() as u64), out),
                 Kind::Date => {
-                    let text = calendar::date_text(datum.value() as i32);
-                    plain(out, "date", |out| out.extend_from_slice(text.as_str().as_bytes()));
+                    scalar_text(out, "date", calendar::date_text(datum.value() as i32).as_str());
                 }
                 Kind::Timestamp | Kind::Timestamptz => {
-                    let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
-                    let text = calendar::timestamp_text(datum.value() as i64, zone);
-                    plain(out, "timestamp", |out| out.extend_from_slice(text.as_str().as_bytes()));
+                    scalar_text(out, "timestamp", self.timestamp(datum).as_str());
                 }
-                Kind::Array(element) => match flat(datum) {
-                    Some(array) => element.write_list(array, out),
-                    None => form::write_value(&self.read(datum, false), out),
-                },
+                Kind::Array(element) if let Some(array) = flat(datum) => {
+                    element.write_list(array, out);
+                }
                 _ => form::write_value(&self.read(datum, false), out),
             }
         }
+    }
+
+    /// A timestamp of this codec's type.
+    fn timestamp(&self, datum: pg_sys::Datum) -> calendar::Text {
+        let zone = if matches!(self.kind, Kind::Timestamp) { "" } else { "Z" };
+        calendar::timestamp_text(datum.value() as i64, zone)
     }
 
     /// An array of this codec's type, of one dimension or none.
@@ -565,14 +557,16 @@ unsafe fn flat(datum: pg_sys::Datum) -> Option<*mut pg_sys::ArrayType> {
 }
 
 fn write_float(value: f64, out: &mut impl Writer) {
-    revision::with_float_text(value, |text| {
-        plain(out, "float", |out| out.extend_from_slice(text.as_bytes()));
-    });
+    revision::with_float_text(value, |text| scalar_text(out, "float", text));
 }
 
 /// A scalar whose text needs no escape.
 fn plain<W: Writer>(out: &mut W, kind: &str, push: impl FnOnce(&mut Vec<u8>)) {
     out.single(kind, |out| out.plain(push));
+}
+
+fn scalar_text<W: Writer>(out: &mut W, kind: &str, text: &str) {
+    plain(out, kind, |out| out.extend_from_slice(text.as_bytes()));
 }
 
 /// `write!` takes several times as long.
