@@ -20,6 +20,7 @@ use crate::row::Cells;
 use crate::sequence;
 use crate::shape::Shape;
 use crate::twin::{self, Revision};
+use crate::unguarded::{self, guarded};
 use crate::unordered;
 
 /// How much is collected before it is written, in rows and bytes: as much as COPY
@@ -156,44 +157,75 @@ impl<'a> Append<'a> {
             sequence::author().into_datum().unwrap_or(pg_sys::Datum::from(0))
         });
         let sequence = *self.sequence.get_or_insert_with(sequence::begin);
+        let batch = self.batch;
+        // SAFETY: the text lives until the batch is written.
+        let (id, number) = unsafe {
+            guarded(|| {
+                let outer = pg_sys::MemoryContextSwitchTo(batch);
+                let id =
+                    unguarded::cstring_to_text_with_len(head.id.as_ptr(), head.id.len() as i32);
+                pg_sys::MemoryContextSwitchTo(outer);
+                (id, sequence::draw_unguarded(sequence))
+            })
+        };
+        // SAFETY: reads the clock.
+        let now = unsafe { unguarded::GetCurrentTimestamp() };
+        for (at, source) in self.plan.columns.iter().enumerate() {
+            let value = match *source {
+                Source::Id => Some(pg_sys::Datum::from(id)),
+                Source::Revision => Some(head.revision),
+                Source::Previous => head.previous,
+                Source::Deleted => head.deleted.into_datum(),
+                Source::Sequence => number.into_datum(),
+                Source::At => Some(pg_sys::Datum::from(now)),
+                Source::By => Some(by),
+                Source::Stub => false.into_datum(),
+                Source::Extra => head.extra,
+                Source::Body(column) => body(column),
+                Source::Null => None,
+            };
+            self.values[at] = value.unwrap_or(pg_sys::Datum::from(0));
+            self.nulls[at] = value.is_none();
+        }
+        self.collect();
+        self.have_extra.push(head.extra.is_some());
+        if self.filled == ROWS_MAX || self.bytes >= BYTES_MAX {
+            // SAFETY: the slots hold what has been collected.
+            unsafe { self.flush() };
+        }
+    }
+
+    /// Puts the row that the values make into the next slot.
+    fn collect(&mut self) {
+        let (batch, twin, relation) = (self.batch, self.twin, self.shape.twin_relation);
+        let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+        let known = self.slots.get(self.filled).copied();
         // SAFETY: the tuple is formed and stored before anything that it is made of goes; it lives
         // until the batch is written.
-        unsafe {
-            let outer = pg_sys::MemoryContextSwitchTo(self.batch);
-            for (at, source) in self.plan.columns.iter().enumerate() {
-                let value = match *source {
-                    Source::Id => head.id.into_datum(),
-                    Source::Revision => Some(head.revision),
-                    Source::Previous => head.previous,
-                    Source::Deleted => head.deleted.into_datum(),
-                    Source::Sequence => sequence::draw(sequence).into_datum(),
-                    Source::At => Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
-                    Source::By => Some(by),
-                    Source::Stub => false.into_datum(),
-                    Source::Extra => head.extra,
-                    Source::Body(column) => body(column),
-                    Source::Null => None,
+        let (slot, length) = unsafe {
+            guarded(|| {
+                let desc = (*twin).rd_att;
+                let slot = match known {
+                    Some(slot) => slot,
+                    None => {
+                        let ops = &raw const pg_sys::TTSOpsHeapTuple;
+                        unguarded::MakeSingleTupleTableSlot(desc, ops)
+                    }
                 };
-                self.values[at] = value.unwrap_or(pg_sys::Datum::from(0));
-                self.nulls[at] = value.is_none();
-            }
-            let desc = (*self.twin).rd_att;
-            let tuple =
-                pg_sys::heap_form_tuple(desc, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
-            (*tuple).t_tableOid = self.shape.twin_relation;
-            pg_sys::MemoryContextSwitchTo(outer);
-            if self.filled == self.slots.len() {
-                self.slots.push(pg_sys::MakeSingleTupleTableSlot(desc, &pg_sys::TTSOpsHeapTuple));
-            }
-            // The slot's own: or it would be copied into the slot's memory once more.
-            pg_sys::ExecStoreHeapTuple(tuple, self.slots[self.filled], true);
-            self.have_extra.push(head.extra.is_some());
-            self.filled += 1;
-            self.bytes += (*tuple).t_len as usize;
-            if self.filled == ROWS_MAX || self.bytes >= BYTES_MAX {
-                self.flush();
-            }
+                let outer = pg_sys::MemoryContextSwitchTo(batch);
+                let tuple = unguarded::heap_form_tuple(desc, values, nulls);
+                pg_sys::MemoryContextSwitchTo(outer);
+                (*tuple).t_tableOid = relation;
+                // The slot's own: or it would be copied into the slot's memory once more.
+                unguarded::ExecStoreHeapTuple(tuple, slot, true);
+                (slot, (*tuple).t_len as usize)
+            })
+        };
+        if known.is_none() {
+            self.slots.push(slot);
         }
+        self.filled += 1;
+        self.bytes += length;
     }
 
     /// Writes what has been collected.
@@ -204,25 +236,32 @@ impl<'a> Append<'a> {
         // SAFETY: the slots hold tuples of the twin's own descriptor, and have their places in the heap
         // when they are put into the indexes. A clash is read before its tuple goes.
         unsafe {
-            let outer = pg_sys::MemoryContextSwitchTo(self.batch);
-            let command = pg_sys::GetCurrentCommandId(true);
-            let (slots, count) = (self.slots.as_mut_ptr(), self.filled as i32);
-            pg_sys::heap_multi_insert(self.twin, slots, count, command, 0, std::ptr::null_mut());
-            for at in 0..self.filled {
-                let slot = self.slots[at];
-                if self.indexes.insert(slot, self.have_extra[at]) {
-                    if self.steps_back {
-                        Error::Overtaken.report()
-                    }
-                    self.clashes.push(((*slot).tts_tid, self.revision_in(slot)));
+            let (twin, batch, count) = (self.twin, self.batch, self.filled as i32);
+            let outer = pg_sys::MemoryContextSwitchTo(batch);
+            let slots = self.slots.as_mut_ptr();
+            guarded(|| {
+                let command = unguarded::GetCurrentCommandId(true);
+                let no_state = std::ptr::null_mut();
+                unguarded::heap_multi_insert(twin, slots, count, command, 0, no_state);
+            });
+            let mut from = 0;
+            while let Some(at) = self.indexes.insert(&self.slots, &self.have_extra, from) {
+                if self.steps_back {
+                    Error::Overtaken.report()
                 }
+                let slot = self.slots[at];
+                self.clashes.push(((*slot).tts_tid, self.revision_in(slot)));
+                from = at + 1;
             }
-            for slot in &self.slots[..self.filled] {
-                // What `ExecClearTuple` does.
-                ((*(**slot).tts_ops).clear.unwrap_unchecked())(*slot);
-            }
-            pg_sys::MemoryContextSwitchTo(outer);
-            pg_sys::MemoryContextReset(self.batch);
+            let filled = &self.slots[..self.filled];
+            guarded(|| {
+                for slot in filled {
+                    // What `ExecClearTuple` does.
+                    ((*(**slot).tts_ops).clear.unwrap_unchecked())(*slot);
+                }
+                pg_sys::MemoryContextSwitchTo(outer);
+                unguarded::MemoryContextReset(batch);
+            });
         }
         self.have_extra.clear();
         self.written += self.filled as u64;
@@ -240,19 +279,23 @@ impl<'a> Append<'a> {
         // the command counter has moved on.
         unsafe {
             self.flush();
-            pg_sys::CommandCounterIncrement();
-            for (place, _) in &mut self.clashes {
-                pg_sys::simple_heap_delete(self.twin, place);
-            }
-            if !self.clashes.is_empty() {
-                pg_sys::CommandCounterIncrement();
-            }
-            for slot in &self.slots {
-                pg_sys::ExecDropSingleTupleTableSlot(*slot);
-            }
             self.indexes.close();
-            pg_sys::MemoryContextDelete(self.batch);
-            pg_sys::table_close(self.twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+            let (twin, batch) = (self.twin, self.batch);
+            let (slots, clashes) = (&self.slots, &mut self.clashes);
+            guarded(|| {
+                unguarded::CommandCounterIncrement();
+                for (place, _) in &mut *clashes {
+                    unguarded::simple_heap_delete(twin, place);
+                }
+                if !clashes.is_empty() {
+                    unguarded::CommandCounterIncrement();
+                }
+                for slot in slots {
+                    unguarded::ExecDropSingleTupleTableSlot(*slot);
+                }
+                unguarded::MemoryContextDelete(batch);
+                unguarded::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+            });
         }
         let clashes: Vec<&Revision> = self.clashes.iter().map(|(_, revision)| revision).collect();
         let mut rows = self.written - clashes.len() as u64;

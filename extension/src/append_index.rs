@@ -9,6 +9,9 @@ use std::rc::Rc;
 
 use crate::append_plan::{Plan, Planned, Takes};
 use crate::shape::Shape;
+use crate::unguarded::{self, guarded};
+
+type Slot = *mut pg_sys::TupleTableSlot;
 
 pub enum Indexes {
     Own(Own),
@@ -28,16 +31,26 @@ impl Indexes {
         }
     }
 
-    /// Puts a row into the indexes; whether the key's may have it already.
+    /// Puts rows into the indexes, those at `from` and after: up to one that the key may have already, whose place is
+    /// returned. `have_extra` tells how many there are.
     ///
     /// # Safety
-    /// The slot's row has its place in the heap. What is allocated is the caller's to reset.
-    pub unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot, has_extra: bool) -> bool {
-        // SAFETY: the caller vouches for the row.
+    /// The slots' rows have their places in the heap. What is allocated is the caller's to reset.
+    pub unsafe fn insert(
+        &mut self,
+        slots: &[Slot],
+        have_extra: &[bool],
+        from: usize,
+    ) -> Option<usize> {
+        let mut rows = slots.iter().copied().zip(have_extra.iter().copied()).enumerate().skip(from);
+        // SAFETY: the caller vouches for the rows.
         unsafe {
             match self {
-                Indexes::Own(own) => own.insert(slot, has_extra),
-                Indexes::ByExecutor(executor) => executor.insert(slot),
+                Indexes::Own(own) => own.insert(rows),
+                Indexes::ByExecutor(executor) => {
+                    let found = rows.find(|(_, (slot, _))| executor.insert(*slot));
+                    found.map(|(at, _)| at)
+                }
             }
         }
     }
@@ -80,52 +93,64 @@ impl Own {
         Own { plan: Rc::clone(plan), twin, open, memory }
     }
 
-    unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot, has_extra: bool) -> bool {
-        let mut may_be_there = false;
-        for (planned, opened) in self.plan.indexes.iter().flatten().zip(&mut self.open) {
-            let is_taken = match planned.takes {
-                Takes::All => true,
-                Takes::WithExtra => has_extra,
-            };
-            if !is_taken {
-                continue;
-            }
-            // SAFETY: the index is one of the twin's, and the slot holds a row of it.
-            unsafe {
-                let memory = self.memory;
-                let opened = opened.get_or_insert_with(|| Opened::of(planned, memory));
-                may_be_there |= opened.insert(self.twin, slot, planned.is_key);
-            }
+    unsafe fn insert(
+        &mut self,
+        rows: impl Iterator<Item = (usize, (Slot, bool))>,
+    ) -> Option<usize> {
+        let (twin, memory) = (self.twin, self.memory);
+        let planned = self.plan.indexes.as_deref().unwrap_or_default();
+        let open = self.open.as_mut_slice();
+        // SAFETY: the indexes are the twin's, and the slots hold rows of it.
+        unsafe {
+            guarded(|| {
+                for (at, (slot, has_extra)) in rows {
+                    let mut may_be_there = false;
+                    for (planned, opened) in planned.iter().zip(&mut *open) {
+                        let is_taken = match planned.takes {
+                            Takes::All => true,
+                            Takes::WithExtra => has_extra,
+                        };
+                        if is_taken {
+                            let opened = opened.get_or_insert_with(|| Opened::of(planned, memory));
+                            may_be_there |= opened.insert(twin, slot, planned.is_key);
+                        }
+                    }
+                    if may_be_there {
+                        return Some(at);
+                    }
+                }
+                None
+            })
         }
-        may_be_there
     }
 
     unsafe fn close(self) {
-        for opened in self.open.into_iter().flatten() {
-            // SAFETY: it is open. Its lock lasts to the end of the transaction, as the twin's does.
-            unsafe { pg_sys::index_close(opened.index, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        let open = self.open.as_slice();
+        // SAFETY: they are open. Their locks last to the end of the transaction, as the twin's does.
+        unsafe {
+            guarded(|| {
+                for opened in open.iter().flatten() {
+                    unguarded::index_close(opened.index, pg_sys::NoLock as pg_sys::LOCKMODE);
+                }
+            });
         }
     }
 }
 
+/// Both stand behind a guard.
 impl Opened {
     unsafe fn of(planned: &Planned, memory: pg_sys::MemoryContext) -> Opened {
         // SAFETY: the plan names an index of the twin, which is locked.
         unsafe {
             let outer = pg_sys::MemoryContextSwitchTo(memory);
-            let index = pg_sys::index_open(planned.index, MODE);
-            let info = pg_sys::BuildIndexInfo(index);
+            let index = unguarded::index_open(planned.index, MODE);
+            let info = unguarded::BuildIndexInfo(index);
             pg_sys::MemoryContextSwitchTo(outer);
             Opened { index, info }
         }
     }
 
-    unsafe fn insert(
-        &self,
-        twin: pg_sys::Relation,
-        slot: *mut pg_sys::TupleTableSlot,
-        is_key: bool,
-    ) -> bool {
+    unsafe fn insert(&self, twin: pg_sys::Relation, slot: Slot, is_key: bool) -> bool {
         let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
         let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
         // As for a deferred constraint: the entry is made, and it is said whether there may be another.
@@ -136,8 +161,8 @@ impl Opened {
         // SAFETY: the index has no expressions, so no executor is needed for its values.
         unsafe {
             let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
-            pg_sys::FormIndexDatum(self.info, slot, std::ptr::null_mut(), values, nulls);
-            let is_alone = pg_sys::index_insert(
+            unguarded::FormIndexDatum(self.info, slot, std::ptr::null_mut(), values, nulls);
+            let is_alone = unguarded::index_insert(
                 self.index,
                 values,
                 nulls,

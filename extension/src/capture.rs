@@ -102,14 +102,35 @@ fn revision_in<'a>(rows: &Shape, cells: &'a Cells) -> &'a [u8] {
     })
 }
 
+/// What is made for one row, which would else stay until the statement ends; of the only one it may.
+struct OfRows(Option<pgrx::PgMemoryContexts>);
+
+impl OfRows {
+    fn of(count: i64) -> OfRows {
+        OfRows((count > 1).then(|| pgrx::PgMemoryContexts::new("godwit row")))
+    }
+
+    /// # Safety
+    /// What was made for the row before is used no more.
+    unsafe fn next<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let Some(memory) = &mut self.0 else {
+            return work();
+        };
+        // SAFETY: the caller vouches for that.
+        unsafe {
+            memory.reset();
+            memory.switch_to(|_| work())
+        }
+    }
+}
+
 fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     let Some(twin) = append::fitting(shape) else {
         let overtaken = role::as_owner(shape.owner, || by_sql::inserted(shape, trigger));
         return elect(shape, overtaken);
     };
     let mut new = Rows::new_of(trigger);
-    // What is made for one row would else stay until the statement ends.
-    let mut of_row = pgrx::PgMemoryContexts::new("godwit inserted row");
+    let mut memory = OfRows::of(new.count());
     let added = twin.append(|append| {
         while let Some(cells) = new.next() {
             let written = Written::of(rows, cells);
@@ -120,10 +141,8 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
                 written.append(append, None);
                 continue;
             }
-            // SAFETY: nothing of the row before is used any more: its tuple has been formed.
-            unsafe { of_row.reset() };
-            // SAFETY: what is handed out is used before the next reset.
-            let again = unsafe { of_row.switch_to(|_| inserted_again(shape, &written)) };
+            // SAFETY: what is handed out is used before the next row's turn.
+            let again = unsafe { memory.next(|| inserted_again(shape, &written)) };
             if let Some(previous) = again {
                 written.append(append, previous);
             }
@@ -218,14 +237,11 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         ids.clear();
     };
     let mut old = Rows::old_of(trigger);
-    // What is made for one row would else stay until the statement ends.
-    let mut of_row = pgrx::PgMemoryContexts::new("godwit deleted row");
+    let mut memory = OfRows::of(old.count());
     twin.append(|append| {
         while let Some(cells) = old.next() {
-            // SAFETY: nothing of the row before is used any more: its tuple has been formed.
-            unsafe { of_row.reset() };
-            // SAFETY: what is handed out is used before the next reset.
-            let (id, tombstone) = unsafe { of_row.switch_to(|_| tombstone(rows, shape, cells)) };
+            // SAFETY: what is handed out is used before the next row's turn.
+            let (id, tombstone) = unsafe { memory.next(|| tombstone(rows, shape, cells)) };
             let Some(tombstone) = tombstone else {
                 others.push(id);
                 if others.len() == ENDED_MAX {

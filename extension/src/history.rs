@@ -14,6 +14,7 @@ use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
+use crate::unguarded::{self, guarded};
 use crate::walk::{self, Entry, Stored, of_record};
 
 /// The highest revision of a record and whether it deletes. Where the record is not in the table
@@ -29,9 +30,8 @@ pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
 /// Whether the twin's key has no entry for a record, not even one that nobody sees yet or any more. Of most records
 /// that are inserted this is so, and it takes neither a snapshot nor the twin itself.
 pub fn is_new(shape: &Shape, id: &str) -> bool {
-    let forward = pg_sys::ScanDirection::ForwardScanDirection;
-    // SAFETY: the scan is open.
-    let is_over = |scan| unsafe { pg_sys::index_getnext_tid(scan, forward).is_null() };
+    // SAFETY: the scan is open, and stands behind a guard.
+    let is_over = |scan| unsafe { unguarded::index_getnext_tid(scan, FORWARD).is_null() };
     scan_entries(shape, &mut [of_record(id)], false, is_over)
 }
 
@@ -41,13 +41,12 @@ pub fn is_highest(shape: &Shape, id: &str, revision: &[u8]) -> bool {
     let stored = Stored::of(revision);
     let not_below = pg_sys::BTGreaterEqualStrategyNumber;
     let from = walk::key(2, not_below, pg_sys::F_BYTEAGE, Some(stored.datum()));
-    let forward = pg_sys::ScanDirection::ForwardScanDirection;
     scan_entries(shape, &mut [of_record(id), from], true, |scan| {
         let mut is_there = false;
-        // SAFETY: the scan is open, and an entry is read before it goes on.
+        // SAFETY: the scan is open, stands behind a guard, and an entry is read before it goes on.
         unsafe {
-            while !pg_sys::index_getnext_tid(scan, forward).is_null() {
-                if Entry::at(scan).is_none_or(|entry| entry.key().1 != revision) {
+            while !unguarded::index_getnext_tid(scan, FORWARD).is_null() {
+                if Entry::at_short(scan).is_none_or(|entry| entry.key().1 != revision) {
                     return false;
                 }
                 is_there = true;
@@ -57,27 +56,32 @@ pub fn is_highest(shape: &Shape, id: &str, revision: &[u8]) -> bool {
     })
 }
 
+const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
+
 /// Hands a scan of the twin's key to `look`, which takes entries whatever rows they are of: for who is about to write.
-/// What an entry says is read only where it is wanted.
-fn scan_entries<T>(
+/// What an entry says is read only where it is wanted. It stands behind one guard, as `unguarded.rs` asks.
+fn scan_entries(
     shape: &Shape,
     keys: &mut [pg_sys::ScanKeyData],
     wants_entries: bool,
-    look: impl FnOnce(pg_sys::IndexScanDesc) -> T,
-) -> T {
+    look: impl Fn(pg_sys::IndexScanDesc) -> bool,
+) -> bool {
     shape.lock_twin();
-    let count = keys.len() as i32;
+    let (index, count, keys) = (shape.twin_index(), keys.len() as i32, keys.as_mut_ptr());
     // SAFETY: the index is closed again; its lock lasts to the end of the transaction. The keys are of its first
     // columns. A scan that was begun for a bitmap has no rows to fetch, and hands out their places.
     unsafe {
-        let index = pg_sys::index_open(shape.twin_index(), WRITING);
-        let scan = pg_sys::index_beginscan_bitmap(index, &raw mut pg_sys::SnapshotAnyData, count);
-        (*scan).xs_want_itup = wants_entries;
-        pg_sys::index_rescan(scan, keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
-        let out = look(scan);
-        pg_sys::index_endscan(scan);
-        pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
-        out
+        guarded(|| {
+            let index = unguarded::index_open(index, WRITING);
+            let any = &raw mut pg_sys::SnapshotAnyData;
+            let scan = unguarded::index_beginscan_bitmap(index, any, count);
+            (*scan).xs_want_itup = wants_entries;
+            unguarded::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
+            let out = look(scan);
+            unguarded::index_endscan(scan);
+            unguarded::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+            out
+        })
     }
 }
 

@@ -40,6 +40,7 @@ mod stamp;
 mod transition;
 mod trigger;
 mod twin;
+mod unguarded;
 mod unordered;
 
 // What callers ask for.

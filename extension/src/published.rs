@@ -14,6 +14,7 @@ use crate::role;
 use crate::sequence;
 use crate::settings::Settings;
 use crate::spi;
+use crate::unguarded;
 
 /// In microseconds.
 const INTERVAL_MIN: i64 = 1_000_000;
@@ -46,7 +47,7 @@ pub fn by_writer(owner: pg_sys::Oid) {
 
 fn is_due() -> bool {
     // SAFETY: reads the clock and the transaction's own flag.
-    let (now, read_only) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::XactReadOnly) };
+    let (now, read_only) = unsafe { (unguarded::GetCurrentTimestamp(), pg_sys::XactReadOnly) };
     if read_only || now < LAST.get().saturating_add(INTERVAL_MIN) {
         return false;
     }

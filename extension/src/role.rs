@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use crate::settings::{self, Settings};
 use crate::sqlstate::{self, Kept};
+use crate::unguarded;
 
 const PINNED_PATH: &CStr = c"pg_catalog, godwit, pg_temp";
 
@@ -43,7 +44,7 @@ struct Restore {
 impl Drop for Restore {
     fn drop(&mut self) {
         // SAFETY: the pair was read from Postgres when the switch was made.
-        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+        unsafe { unguarded::SetUserIdAndSecContext(self.user, self.context) };
         CALLER.set(self.caller.take());
     }
 }
@@ -51,7 +52,7 @@ impl Drop for Restore {
 fn current() -> (pg_sys::Oid, i32) {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: writes the two out parameters.
-    unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+    unsafe { unguarded::GetUserIdAndSecContext(&mut user, &mut context) };
     (user, context)
 }
 
@@ -108,7 +109,7 @@ fn switch<T>(owner: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
     let _restore = Restore { user, context, caller: before };
     CALLER.set(Some(caller));
     // SAFETY: `Restore` puts it back, and so does the abort of a (sub)transaction.
-    unsafe { pg_sys::SetUserIdAndSecContext(owner, context | flags as i32) };
+    unsafe { unguarded::SetUserIdAndSecContext(owner, context | flags as i32) };
     work()
 }
 
@@ -119,7 +120,7 @@ pub fn with_rights_of<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     let _restore = Restore { user, context, caller: CALLER.with_borrow(Clone::clone) };
     let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
     // SAFETY: as in `as_owner`.
-    unsafe { pg_sys::SetUserIdAndSecContext(owner, context | flags) };
+    unsafe { unguarded::SetUserIdAndSecContext(owner, context | flags) };
     work()
 }
 
@@ -133,7 +134,7 @@ pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
     let _restore = Restore { user, context, caller: Some(caller.clone()) };
     CALLER.set(None);
     // SAFETY: as in `as_owner`.
-    unsafe { pg_sys::SetUserIdAndSecContext(caller.user, caller.context) };
+    unsafe { unguarded::SetUserIdAndSecContext(caller.user, caller.context) };
     work()
 }
 

@@ -33,16 +33,12 @@ use crate::published;
 use crate::role;
 use crate::settings::Settings;
 use crate::spi;
+use crate::unguarded::{self, guarded};
 
 /// Advisory lock keys of ours have these top 11 bits, which leaves 53 for a number: those that
 /// JavaScript can hold. ("gwt" modulo 2^10, below the sign bit.)
 const LOCK_SPACE: i64 = 0x177 << 53;
 pub const NUMBER_MAX: i64 = (1 << 53) - 1;
-
-unsafe extern "C-unwind" {
-    /// Declared in commands/sequence.h, which pgrx doesn't read.
-    fn nextval_internal(relation: pg_sys::Oid, check_permissions: bool) -> i64;
-}
 
 const CLAIMS: &CStr = c"request.jwt.claims";
 
@@ -88,9 +84,17 @@ pub fn begin() -> pg_sys::Oid {
 
 /// A number, after `begin`.
 pub fn draw(sequence: pg_sys::Oid) -> i64 {
-    // SAFETY: the sequence is there, and an error in Postgres is turned into a panic as everywhere.
-    // Rights are not asked for: the writer has none on the sequence.
-    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(sequence, false)) }
+    // SAFETY: the sequence is there.
+    unsafe { guarded(|| draw_unguarded(sequence)) }
+}
+
+/// The same behind a guard of the caller's.
+///
+/// # Safety
+/// It is called by `guarded`.
+pub unsafe fn draw_unguarded(sequence: pg_sys::Oid) -> i64 {
+    // SAFETY: the sequence is there. Rights are not asked for: the writer has none on it.
+    unsafe { unguarded::nextval_internal(sequence, false) }
 }
 
 /// Who draws a number holds the stream back until its transaction ends: that takes the right to write to some

@@ -1,24 +1,9 @@
 //! In charge of reading a statement trigger's transition tables without SQL.
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use crate::row::Cells;
-
-unsafe extern "C-unwind" {
-    // As pgrx has them, but for a guard around each: here several stand behind one.
-    fn tuplestore_alloc_read_pointer(table: *mut pg_sys::Tuplestorestate, flags: i32) -> i32;
-    fn tuplestore_select_read_pointer(table: *mut pg_sys::Tuplestorestate, pointer: i32);
-    fn tuplestore_rescan(table: *mut pg_sys::Tuplestorestate);
-    fn tuplestore_tuple_count(table: *mut pg_sys::Tuplestorestate) -> i64;
-    fn tuplestore_gettupleslot(
-        table: *mut pg_sys::Tuplestorestate,
-        forward: bool,
-        copy: bool,
-        slot: *mut pg_sys::TupleTableSlot,
-    ) -> bool;
-    fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, count: i32);
-}
+use crate::unguarded::{self, guarded};
 
 /// The rows of one transition table, in the order in which the statement wrote them.
 pub struct Rows {
@@ -49,14 +34,15 @@ impl Rows {
     unsafe fn of(table: *mut pg_sys::Tuplestorestate, desc: pg_sys::TupleDesc) -> Rows {
         // SAFETY: the caller vouches for the table, which lives as long as its trigger runs.
         unsafe {
-            let (pointer, count) = pg_guard_ffi_boundary(|| {
+            let (pointer, count, slot) = guarded(|| {
                 let flags = pg_sys::EXEC_FLAG_REWIND as i32;
-                let pointer = tuplestore_alloc_read_pointer(table, flags);
-                tuplestore_select_read_pointer(table, pointer);
-                tuplestore_rescan(table);
-                (pointer, tuplestore_tuple_count(table))
+                let pointer = unguarded::tuplestore_alloc_read_pointer(table, flags);
+                unguarded::tuplestore_select_read_pointer(table, pointer);
+                unguarded::tuplestore_rescan(table);
+                let count = unguarded::tuplestore_tuple_count(table);
+                let ops = &raw const pg_sys::TTSOpsMinimalTuple;
+                (pointer, count, unguarded::MakeSingleTupleTableSlot(desc, ops))
             });
-            let slot = pg_sys::MakeSingleTupleTableSlot(desc, &pg_sys::TTSOpsMinimalTuple);
             Rows { table, pointer, count, left: count, slot, row: Cells::for_rows(desc) }
         }
     }
@@ -74,11 +60,12 @@ impl Rows {
         let (table, pointer, slot) = (self.table, self.pointer, self.slot);
         // SAFETY: as above; the slot holds a row where the table had one.
         unsafe {
-            let is_there = pg_guard_ffi_boundary(|| {
-                tuplestore_select_read_pointer(table, pointer);
-                let is_there = tuplestore_gettupleslot(table, true, false, slot);
+            let is_there = guarded(|| {
+                unguarded::tuplestore_select_read_pointer(table, pointer);
+                let is_there = unguarded::tuplestore_gettupleslot(table, true, false, slot);
                 if is_there {
-                    slot_getsomeattrs_int(slot, (*(*slot).tts_tupleDescriptor).natts);
+                    let count = (*(*slot).tts_tupleDescriptor).natts;
+                    unguarded::slot_getsomeattrs_int(slot, count);
                 }
                 is_there
             });
@@ -95,9 +82,9 @@ impl Rows {
         self.left = self.count;
         // SAFETY: as above.
         unsafe {
-            pg_guard_ffi_boundary(|| {
-                tuplestore_select_read_pointer(table, pointer);
-                tuplestore_rescan(table);
+            guarded(|| {
+                unguarded::tuplestore_select_read_pointer(table, pointer);
+                unguarded::tuplestore_rescan(table);
             });
         }
     }

@@ -324,12 +324,11 @@ impl Entry {
     pub unsafe fn at(scan: pg_sys::IndexScanDesc) -> Option<Entry> {
         // SAFETY: the caller vouches for the scan, which is at an entry.
         unsafe {
-            // An owner may have made another key, with columns included.
+            if let Some(entry) = Entry::at_short(scan) {
+                return Some(entry);
+            }
             if (*(*scan).xs_itupdesc).natts != 2 {
                 return None;
-            }
-            if let Some(entry) = Entry::of_short((*scan).xs_itup) {
-                return Some(entry);
             }
         }
         let (mut values, mut nulls) = ([pg_sys::Datum::from(0); 2], [false; 2]);
@@ -343,6 +342,21 @@ impl Entry {
         unsafe {
             let is_plain = |bytes| !pgrx::varlena::varatt_is_4b_c(bytes);
             (is_plain(id) && is_plain(revision)).then_some(Entry { id, revision })
+        }
+    }
+
+    /// The same of those that are read without a call of Postgres's.
+    ///
+    /// # Safety
+    /// As of `at`.
+    pub unsafe fn at_short(scan: pg_sys::IndexScanDesc) -> Option<Entry> {
+        // SAFETY: the caller vouches for the scan, which is at an entry. An owner may have made another key, with
+        // columns included.
+        unsafe {
+            match (*(*scan).xs_itupdesc).natts {
+                2 => Entry::of_short((*scan).xs_itup),
+                _ => None,
+            }
         }
     }
 

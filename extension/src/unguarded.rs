@@ -1,0 +1,107 @@
+//! In charge of Postgres's functions without a guard around each.
+//!
+//! pgrx puts a guard around every call, a `sigsetjmp` that turns Postgres's errors into panics, so that Rust's
+//! destructors run. It costs some hundred instructions, as much as many of the functions themselves. Where a trigger
+//! calls a dozen of them one after the other, one guard around all (`guarded`) does the same.
+//!
+//! An error jumps over everything between the function that failed and the guard. So what is done there owns nothing
+//! that would have to be dropped, and never panics: it reads, calls and writes by pointers.
+
+use pgrx::pg_sys;
+
+unsafe extern "C-unwind" {
+    pub fn CommandCounterIncrement();
+    pub fn FormIndexDatum(
+        info: *mut pg_sys::IndexInfo,
+        slot: *mut pg_sys::TupleTableSlot,
+        state: *mut pg_sys::EState,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    );
+    pub fn BuildIndexInfo(index: pg_sys::Relation) -> *mut pg_sys::IndexInfo;
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut pg_sys::TupleTableSlot);
+    pub fn ExecStoreHeapTuple(
+        tuple: pg_sys::HeapTuple,
+        slot: *mut pg_sys::TupleTableSlot,
+        should_free: bool,
+    ) -> *mut pg_sys::TupleTableSlot;
+    pub fn MakeSingleTupleTableSlot(
+        desc: pg_sys::TupleDesc,
+        ops: *const pg_sys::TupleTableSlotOps,
+    ) -> *mut pg_sys::TupleTableSlot;
+    pub fn MemoryContextDelete(context: pg_sys::MemoryContext);
+    pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+    pub fn cstring_to_text_with_len(bytes: *const u8, len: i32) -> *mut pg_sys::text;
+    pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
+    pub fn heap_form_tuple(
+        desc: pg_sys::TupleDesc,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    ) -> pg_sys::HeapTuple;
+    pub fn heap_multi_insert(
+        table: pg_sys::Relation,
+        slots: *mut *mut pg_sys::TupleTableSlot,
+        count: i32,
+        command: pg_sys::CommandId,
+        options: i32,
+        state: *mut pg_sys::BulkInsertStateData,
+    );
+    pub fn index_beginscan_bitmap(
+        index: pg_sys::Relation,
+        snapshot: pg_sys::Snapshot,
+        keys: i32,
+    ) -> pg_sys::IndexScanDesc;
+    pub fn index_close(index: pg_sys::Relation, lock: pg_sys::LOCKMODE);
+    pub fn index_endscan(scan: pg_sys::IndexScanDesc);
+    pub fn index_getnext_tid(
+        scan: pg_sys::IndexScanDesc,
+        direction: pg_sys::ScanDirection::Type,
+    ) -> pg_sys::ItemPointer;
+    pub fn index_insert(
+        index: pg_sys::Relation,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+        place: pg_sys::ItemPointer,
+        table: pg_sys::Relation,
+        check: pg_sys::IndexUniqueCheck::Type,
+        #[cfg(not(feature = "pg13"))] is_unchanged: bool,
+        info: *mut pg_sys::IndexInfo,
+    ) -> bool;
+    pub fn index_open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
+    pub fn index_rescan(
+        scan: pg_sys::IndexScanDesc,
+        keys: *mut pg_sys::ScanKeyData,
+        key_count: i32,
+        order_bys: *mut pg_sys::ScanKeyData,
+        order_by_count: i32,
+    );
+    /// Declared in commands/sequence.h, which pgrx doesn't read.
+    pub fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
+    pub fn simple_heap_delete(table: pg_sys::Relation, place: pg_sys::ItemPointer);
+    pub fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, count: i32);
+    pub fn table_close(table: pg_sys::Relation, lock: pg_sys::LOCKMODE);
+    pub fn tuplestore_alloc_read_pointer(table: *mut pg_sys::Tuplestorestate, flags: i32) -> i32;
+    pub fn tuplestore_gettupleslot(
+        table: *mut pg_sys::Tuplestorestate,
+        forward: bool,
+        copy: bool,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool;
+    pub fn tuplestore_rescan(table: *mut pg_sys::Tuplestorestate);
+    pub fn tuplestore_select_read_pointer(table: *mut pg_sys::Tuplestorestate, pointer: i32);
+    pub fn tuplestore_tuple_count(table: *mut pg_sys::Tuplestorestate) -> i64;
+
+    // What never fails, and needs no guard at all.
+    pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
+    pub fn GetUserIdAndSecContext(user: *mut pg_sys::Oid, context: *mut i32);
+    pub fn SetUserIdAndSecContext(user: pg_sys::Oid, context: i32);
+}
+
+/// Calls Postgres behind one guard: an error in any of it becomes a panic here.
+///
+/// # Safety
+/// What is called is used as Postgres asks. Nothing that `calls` makes has a destructor, and none of it panics.
+pub unsafe fn guarded<T: Copy>(calls: impl FnOnce() -> T) -> T {
+    // SAFETY: the caller vouches for what is called, and that it may be jumped over.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(calls) }
+}
