@@ -2,7 +2,6 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::collections::HashSet;
 
 use crate::body::Body;
 use crate::walk::{Stored, Walk};
@@ -21,20 +20,18 @@ pub struct Named {
     pub is_highest: bool,
 }
 
-/// The changes of these records between two numbers, the last first.
+/// The changes of these records between two numbers, the last first. The ids come in order: neighbours in the index are
+/// on the same pages.
 pub fn changes(
     records: &mut Walk,
     revision: &mut Body,
-    ids: &HashSet<&str>,
+    ids: &[&str],
     only_latest: bool,
     since: i64,
     horizon: i64,
 ) -> Vec<Named> {
     let (mut rows, mut kept_bytes) = (Vec::new(), 0u32);
-    // Neighbours in the index are on the same pages.
-    let mut in_order: Vec<&str> = ids.iter().copied().collect();
-    in_order.sort_unstable();
-    for id in in_order {
+    for id in ids {
         let Some(id) = id.into_datum() else { continue };
         let (of_others, mut is_highest) = (rows.len(), true);
         // SAFETY: a text, which stays.

@@ -16,6 +16,7 @@ use crate::row;
 use crate::shape::Shape;
 use crate::spi;
 use crate::subtransaction;
+use crate::unguarded::{self, guarded};
 
 /// The least changes that are worth a look for records.
 const CHANGES_MIN: i64 = 1000;
@@ -39,10 +40,16 @@ unsafe extern "C-unwind" {
 /// What the caller reaches of a table. Whatever is committed later is no change of this page.
 #[derive(Default)]
 pub struct Reach {
-    /// The records whose rows it sees.
-    visible: HashSet<String>,
-    /// The revisions whose bodies pass the policies, in their stored form, by record id.
-    passing: HashMap<String, Vec<Vec<u8>>>,
+    records: HashMap<String, Reached>,
+}
+
+/// What the caller may be shown of a record.
+#[derive(Default)]
+struct Reached {
+    /// Whether it sees the record's row.
+    is_visible: bool,
+    /// The revisions whose bodies pass the policies, in their stored form.
+    passing: Vec<Vec<u8>>,
 }
 
 impl Reach {
@@ -69,41 +76,44 @@ impl Reach {
         let rows = format!("select {} from {} t", shape.id_of_row("t"), shape.table);
         let mut reach = Reach::default();
         find(Query::of(&rows), cost_max, |id, _| {
-            reach.visible.insert(id);
+            reach.records.entry(id).or_default().is_visible = true;
         })?;
         let Some(bodies) = policy::passing(shape) else { return Some(reach) };
         let mut bodies = Query::of(&bodies);
         bodies.read_as(shape.twin_relation, shape.owner);
         find(bodies, cost_max, |id, revision| {
-            reach.passing.entry(id).or_default().extend(revision);
+            reach.records.entry(id).or_default().passing.extend(revision);
         })?;
         Some(reach)
     }
 
     /// All of them, each once.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        let unseen = self.passing.keys().filter(|id| !self.visible.contains(*id));
-        self.visible.iter().chain(unseen).map(String::as_str)
+        self.records.keys().map(String::as_str)
     }
 
     /// The records that it has seen, and whose rows it doesn't see.
     pub fn unseen(&self) -> HashSet<&str> {
-        let passing = self.passing.keys().filter(|id| !self.visible.contains(*id));
-        passing.map(String::as_str).collect()
+        let unseen = self.records.iter().filter(|(_, reached)| !reached.is_visible);
+        unseen.map(|(id, _)| id.as_str()).collect()
     }
 
-    /// Which of these records it sees: their rows, or what was last in them.
-    pub fn seen_of(&self, shape: &Shape, ids: HashSet<&str>) -> HashSet<String> {
-        let (visible, others): (Vec<&str>, Vec<&str>) =
-            ids.into_iter().partition(|id| self.visible.contains(*id));
-        let others: Vec<String> = others.into_iter().map(str::to_owned).collect();
-        let mut seen = policy::seen_of(shape, &others);
-        seen.extend(visible.into_iter().map(str::to_owned));
-        seen
+    /// Whether it is shown a revision, or none where that has no body, of a record whose row it sees. None where it doesn't: of
+    /// such a record its policies are asked what was last in the row.
+    pub fn shows(&self, id: &str, revision: Option<&[u8]>) -> Option<bool> {
+        let reached = self.records.get(id).filter(|reached| reached.is_visible)?;
+        Some(revision.is_none_or(|revision| reached.passes(revision)))
     }
 
-    pub fn shows(&self, id: &str, revision: &[u8]) -> bool {
-        self.passing.get(id).is_some_and(|passing| passing.iter().any(|one| one == revision))
+    /// Whether a body passes the policies.
+    pub fn passes(&self, id: &str, revision: &[u8]) -> bool {
+        self.records.get(id).is_some_and(|reached| reached.passes(revision))
+    }
+}
+
+impl Reached {
+    fn passes(&self, revision: &[u8]) -> bool {
+        self.passing.iter().any(|one| one == revision)
     }
 }
 
@@ -249,8 +259,16 @@ unsafe fn read(
     unsafe {
         let count = (*desc).natts;
         let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
-        while pg_sys::tuplestore_gettupleslot(store, true, false, slot) {
-            pg_sys::slot_getsomeattrs_int(slot, count);
+        let next = || {
+            guarded(|| {
+                let is_there = unguarded::tuplestore_gettupleslot(store, true, false, slot);
+                if is_there {
+                    unguarded::slot_getsomeattrs_int(slot, count);
+                }
+                is_there
+            })
+        };
+        while next() {
             let values = std::slice::from_raw_parts((*slot).tts_values, count as usize);
             let revision = values.get(1).map(|value| row::plain_bytes(*value).to_vec());
             found(row::text(values[0]).to_owned(), revision);

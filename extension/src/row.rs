@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::shape::{Column, Shape};
+use crate::unguarded;
 
 unsafe extern "C-unwind" {
     /// Declared in utils/datum.h, which pgrx doesn't read.
@@ -47,7 +48,7 @@ impl Cells {
             let count = (*desc).natts as usize;
             let mut values = vec![pg_sys::Datum::from(0); count];
             let mut nulls = vec![true; count];
-            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            unguarded::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
             Cells { values, nulls, desc }
         }
     }
@@ -392,7 +393,7 @@ impl Cells {
     pub unsafe fn take(&mut self, tuple: pg_sys::HeapTuple) {
         let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
         // SAFETY: the vectors have room for every attribute.
-        unsafe { pg_sys::heap_deform_tuple(tuple, self.desc, values, nulls) };
+        unsafe { unguarded::heap_deform_tuple(tuple, self.desc, values, nulls) };
     }
 
     /// Takes the row in a slot.
@@ -418,7 +419,7 @@ impl Cells {
     pub unsafe fn take_first(&mut self, tuple: pg_sys::HeapTuple, head: pg_sys::TupleDesc) {
         let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
         // SAFETY: the vectors have room for every attribute.
-        unsafe { pg_sys::heap_deform_tuple(tuple, head, values, nulls) };
+        unsafe { unguarded::heap_deform_tuple(tuple, head, values, nulls) };
     }
 
     /// The column at a position counted from 0; null is `None`.

@@ -79,6 +79,14 @@ pub fn page(
     Some((count, last))
 }
 
+/// These ids in the order of their bytes, each once.
+fn in_order<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut ids: Vec<&str> = ids.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
 /// One table's changes.
 struct Source<'a> {
     shape: &'a Shape,
@@ -154,16 +162,16 @@ impl<'a> Source<'a> {
         horizon: i64,
     ) -> Option<Source<'a>> {
         let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
-        let asked = ask.ids.as_ref().map(|ids| ids.iter().map(String::as_str).collect());
-        let mut ids: Option<HashSet<&str>> = asked.or_else(|| Some(reach?.ids().collect()));
+        let asked = ask.ids.as_ref().map(|ids| in_order(ids.iter().map(String::as_str)));
+        let mut ids = asked.or_else(|| Some(in_order(reach?.ids())));
         let matching = match &ask.filter {
             None => None,
             Some(filter) => Some(Matching::of(shape, filter, horizon - since)?),
         };
         if let Some(matching) = &matching {
             let matching = matching.revisions.keys().map(String::as_str);
-            let fits = |id: &&str| ids.as_ref().is_none_or(|ids| ids.contains(id));
-            ids = Some(matching.filter(fits).collect());
+            let fits = |id: &&str| ids.as_ref().is_none_or(|ids| ids.binary_search(id).is_ok());
+            ids = Some(in_order(matching.filter(fits)));
         }
         let is_hidden = policy::applies(shape);
         let passes_all = ask.leaves && !is_hidden && ids.is_none();
@@ -229,17 +237,26 @@ impl<'a> Source<'a> {
                 self.is_highest = row.is_highest;
                 return Some(row.number);
             }
-            if !self.look_on() {
-                return None;
+            let number = self.next_row()?;
+            match self.is_reached() {
+                Some(true) => return Some(number),
+                Some(false) => {}
+                None => self.look_on(number),
             }
         }
     }
 
-    /// Looks through some more changes for those that the caller may see; false when there are no more.
-    fn look_on(&mut self) -> bool {
+    /// Whether the caller is shown the change at hand, where what it reaches tells.
+    fn is_reached(&self) -> Option<bool> {
+        let revision = (!self.body.is_deleted()).then(|| self.body.revision());
+        self.reach?.shows(self.body.id(), revision)
+    }
+
+    /// Looks through the change at hand and some more for those that the caller may see.
+    fn look_on(&mut self, number: i64) {
         let mut rows: Vec<Looked> = Vec::new();
-        while rows.len() < CHANGES_AT_ONCE {
-            let Some(number) = self.next_row() else { break };
+        let mut next = Some(number);
+        while let Some(number) = next {
             rows.push(Looked {
                 number,
                 tuple: self.body.copied(),
@@ -247,27 +264,24 @@ impl<'a> Source<'a> {
                 body: (!self.body.is_deleted()).then(|| Stored::of(self.body.revision())),
                 is_highest: self.is_highest,
             });
+            let is_full = rows.len() == CHANGES_AT_ONCE;
+            next = (!is_full).then(|| self.next_row()).flatten();
         }
-        let is_more = !rows.is_empty();
-        let ids: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-        let seen = match self.reach {
-            Some(reach) => reach.seen_of(self.shape, ids),
-            None => {
-                let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-                policy::seen_of(self.shape, &ids)
-            }
-        };
-        let mut shown = self.shown_of(rows.iter().filter(|row| seen.contains(&row.id))).into_iter();
+        let is_visible = |id: &str| self.reach.is_some_and(|reach| reach.shows(id, None).is_some());
+        let ids = in_order(rows.iter().map(|row| row.id.as_str()).filter(|id| !is_visible(id)));
+        let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+        let seen = policy::seen_of(self.shape, &ids);
+        let is_seen = |row: &Looked| seen.contains(&row.id) || is_visible(&row.id);
+        let mut shown = self.shown_of(rows.iter().filter(|row| is_seen(row))).into_iter();
         let queue = self.seen.get_or_insert_default();
         for row in rows {
-            if seen.contains(&row.id) && shown.next() == Some(true) {
+            if is_seen(&row) && shown.next() == Some(true) {
                 queue.push_back(row);
             } else {
                 // SAFETY: a copy that nobody else has.
                 unsafe { pg_sys::heap_freetuple(row.tuple) };
             }
         }
-        is_more
     }
 
     /// Which of these changes have a body that passes the policies, or none.
@@ -275,7 +289,7 @@ impl<'a> Source<'a> {
         let rows: Vec<&Looked> = rows.collect();
         if let Some(reach) = self.reach {
             let is_shown = |row: &&Looked| {
-                row.body.as_ref().is_none_or(|revision| reach.shows(&row.id, revision.bytes()))
+                row.body.as_ref().is_none_or(|revision| reach.passes(&row.id, revision.bytes()))
             };
             return rows.iter().map(is_shown).collect();
         }

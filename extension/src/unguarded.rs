@@ -93,6 +93,12 @@ unsafe extern "C-unwind" {
 
     // What never fails, and needs no guard at all.
     pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
+    pub fn heap_deform_tuple(
+        tuple: pg_sys::HeapTuple,
+        desc: pg_sys::TupleDesc,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    );
     pub fn GetUserIdAndSecContext(user: *mut pg_sys::Oid, context: *mut i32);
     pub fn SetUserIdAndSecContext(user: pg_sys::Oid, context: i32);
 }
