@@ -8,6 +8,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::RevisionId;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 
@@ -17,7 +18,7 @@ use crate::history;
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::settings::Settings;
-use crate::shape::Shape;
+use crate::shape::{self, Shape};
 use crate::spi;
 use crate::twin::{self, Revision};
 use crate::unordered;
@@ -60,21 +61,54 @@ pub fn some(shape: &Shape, max: i32) -> Vec<String> {
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, |row| row.need(1)))
 }
 
+/// The list and its index.
+#[derive(Clone, Copy)]
+struct Relations {
+    list: pg_sys::Oid,
+    index: pg_sys::Oid,
+}
+
+thread_local! {
+    /// As they were found when so much had been heard of relations that were made others.
+    static RELATIONS: Cell<Option<(u64, Relations)>> = const { Cell::new(None) };
+}
+
+/// By their names: once, and again when anything was heard.
+fn relations() -> Relations {
+    let heard = shape::heard();
+    if let Some((then, found)) = RELATIONS.get()
+        && then == heard
+    {
+        return found;
+    }
+    // SAFETY: cached catalog look-ups.
+    let found = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
+        let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
+        Relations { list: find(c"conflicted"), index: find(c"conflicted_pkey") }
+    };
+    // What was heard meanwhile would not be heard of again.
+    if shape::heard() == heard {
+        RELATIONS.set(Some((heard, found)));
+    }
+    found
+}
+
 /// Whether any record of a table is listed. Every DELETE asks, so it is asked without SQL.
 pub fn has_any(shape: &Shape) -> bool {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: the catalog is closed again, and the snapshot is registered while it is scanned with. The key is
     // of the index's first column.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
-        let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
-        let list = pg_sys::table_open(find(c"conflicted"), lock);
+        let list = relations().list;
+        pg_sys::LockRelationOid(list, lock);
         // Looked up and locked after the table, and both let go: a REINDEX waits for nobody here.
-        let index = find(c"conflicted_pkey");
+        let index = relations().index;
         if history::is_empty(index) {
-            pg_sys::table_close(list, lock);
+            pg_sys::UnlockRelationOid(list, lock);
             return false;
         }
+        let list = pg_sys::table_open(list, pg_sys::NoLock as pg_sys::LOCKMODE);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let mut key = pg_sys::ScanKeyData::default();
         let of_table = pg_sys::Oid::from_u32(pg_sys::F_OIDEQ);

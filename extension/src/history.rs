@@ -109,11 +109,13 @@ pub fn is_empty(index: pg_sys::Oid) -> bool {
 pub fn pages(index: pg_sys::Oid) -> u32 {
     // SAFETY: the index is closed again, and its table locked by the caller.
     unsafe {
-        let index = pg_sys::index_open(index, READING);
-        let main = pg_sys::ForkNumber::MAIN_FORKNUM;
-        let pages = pg_sys::RelationGetNumberOfBlocksInFork(index, main);
-        pg_sys::index_close(index, READING);
-        pages
+        guarded(|| {
+            let index = unguarded::index_open(index, READING);
+            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+            let pages = unguarded::RelationGetNumberOfBlocksInFork(index, main);
+            unguarded::index_close(index, READING);
+            pages
+        })
     }
 }
 

@@ -516,6 +516,12 @@ fn type_hashes(column: &Column) -> [u32; 2] {
     [hash(column.codec.type_oid), hash(element)]
 }
 
+/// How often this backend has heard that a relation is another now: what was looked up holds while it is the same.
+pub fn heard() -> u64 {
+    watch();
+    INVALIDATIONS.get()
+}
+
 /// Called by Postgres when a type changes: it may have another name.
 unsafe extern "C-unwind" fn forget_type(_: pg_sys::Datum, _: i32, hash: u32) {
     INVALIDATIONS.set(INVALIDATIONS.get() + 1);

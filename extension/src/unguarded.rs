@@ -31,6 +31,10 @@ unsafe extern "C-unwind" {
     ) -> *mut pg_sys::TupleTableSlot;
     pub fn MemoryContextDelete(context: pg_sys::MemoryContext);
     pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+    pub fn RelationGetNumberOfBlocksInFork(
+        relation: pg_sys::Relation,
+        fork: pg_sys::ForkNumber::Type,
+    ) -> pg_sys::BlockNumber;
     pub fn cstring_to_text_with_len(bytes: *const u8, len: i32) -> *mut pg_sys::text;
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn heap_form_tuple(
