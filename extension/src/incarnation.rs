@@ -15,6 +15,7 @@ use crate::role;
 use crate::sequence::{self, NUMBER_MAX};
 use crate::settings::Settings;
 use crate::spi;
+use crate::unguarded::{self, guarded};
 
 /// A new incarnation continues at the clock's milliseconds since 1970 times this: above anything
 /// that an older one can have handed out at under a million changes a second, and below 2^53 until
@@ -132,10 +133,35 @@ fn remember(identity: &Identity, found: Option<i64>) {
     spi::run(sql, &args);
 }
 
-/// The last number of a sequence; none before its first.
+/// What a sequence's one row holds (commands/sequence.h, which pgrx doesn't read).
+#[repr(C)]
+struct SequenceRow {
+    last_value: i64,
+    log_count: i64,
+    is_called: bool,
+}
+
+/// The last number of a sequence of ours; none before its first. Read where it stands, as `pg_sequence_last_value` does,
+/// for no writer has a right on it: each asks this before its first number.
 pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
-    // SAFETY: the built-in function with its one argument.
-    unsafe { direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[sequence.into_datum()]) }
+    // SAFETY: a sequence is one page of one row, which is copied under the page's lock.
+    unsafe {
+        guarded(|| {
+            // As `nextval` locks it, and keeps it locked.
+            let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+            let relation = unguarded::relation_open(sequence, lock);
+            let buffer = unguarded::ReadBuffer(relation, 0);
+            unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer);
+            let item = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, 1));
+            let head = (*item.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
+            let row: *const SequenceRow = item.add(head.into()).cast();
+            let found = (*row).is_called.then_some((*row).last_value);
+            unguarded::UnlockReleaseBuffer(buffer);
+            unguarded::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            found
+        })
+    }
 }
 
 pub fn set_value(sequence: pg_sys::Oid, value: i64) {

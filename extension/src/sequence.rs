@@ -69,7 +69,7 @@ pub fn begin() -> pg_sys::Oid {
     }
     if !cfg!(feature = "broken-guard") && !LOCK.get().is_some_and(is_held) {
         published::by_writer(owner);
-        let key = LOCK_SPACE | last_value(sequence, owner);
+        let key = LOCK_SPACE | last_value(sequence);
         if cfg!(feature = "slow-guard") {
             // SAFETY: sleeps, for up to 8 ms.
             unsafe { pg_sys::pg_usleep((pg_sys::GetCurrentTimestamp() & 0x1fff) as _) };
@@ -195,8 +195,8 @@ fn is_held(key: i64) -> bool {
     return unsafe { pg_sys::LockHeldByMe(&tag(key), mode, false) };
 }
 
-fn last_value(sequence: pg_sys::Oid, owner: pg_sys::Oid) -> i64 {
-    role::with_rights_of(owner, || incarnation::last_value(sequence).unwrap_or(0))
+fn last_value(sequence: pg_sys::Oid) -> i64 {
+    incarnation::last_value(sequence).unwrap_or(0)
 }
 
 /// The sequence and its owner, by name: once per backend, again when it is gone.
@@ -224,7 +224,7 @@ pub fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
 pub fn horizon() -> i64 {
     let (_, owner) = sequence();
     if is_standby() {
-        return published::horizon(owner);
+        return published::horizon();
     }
     let horizon = settled();
     published::by_reader(owner, horizon);
@@ -238,8 +238,8 @@ fn is_standby() -> bool {
 
 /// The horizon on a primary.
 pub fn settled() -> i64 {
-    let (sequence, owner) = sequence();
-    let last = last_value(sequence, owner);
+    let (sequence, _) = sequence();
+    let last = last_value(sequence);
     least_locked().map_or(last, |least| least.min(last))
 }
 
@@ -260,8 +260,8 @@ fn least_locked() -> Option<i64> {
 #[pg_extern(sql = false)]
 fn _last_sequence() -> i64 {
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    let (sequence, owner) = sequence();
-    last_value(sequence, owner)
+    let (sequence, _) = sequence();
+    last_value(sequence)
 }
 
 /// How far a reader is shown, and may go on from: what is up to there is on disk, or a crash would hand out
@@ -294,14 +294,14 @@ const LOOK_HELD_MAX: Duration = Duration::from_micros(4000);
 fn _await_change(known: Option<i64>, timeout_ms: Option<i32>) -> i64 {
     let (known, timeout_ms) = (need(known, "known"), need(timeout_ms, "timeout_ms"));
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    let (sequence, owner) = sequence();
+    let (sequence, _) = sequence();
     // SAFETY: reads the clock.
     let now = || unsafe { pg_sys::GetCurrentTimestamp() };
     let begun = now();
     let end = begun + (i64::from(timeout_ms.max(0)) * 1000).min(AWAIT_MAX);
     let mut held = LOOK_HELD;
     loop {
-        let is_still = !is_standby() && last_value(sequence, owner) == known;
+        let is_still = !is_standby() && last_value(sequence) == known;
         let horizon = if is_still { known } else { horizon() };
         if horizon != known || now() >= end {
             on_disk(horizon);

@@ -25,16 +25,19 @@ unsafe extern "C-unwind" {
         slot: *mut pg_sys::TupleTableSlot,
         should_free: bool,
     ) -> *mut pg_sys::TupleTableSlot;
+    pub fn LockBuffer(buffer: pg_sys::Buffer, mode: i32);
     pub fn MakeSingleTupleTableSlot(
         desc: pg_sys::TupleDesc,
         ops: *const pg_sys::TupleTableSlotOps,
     ) -> *mut pg_sys::TupleTableSlot;
     pub fn MemoryContextDelete(context: pg_sys::MemoryContext);
     pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+    pub fn ReadBuffer(relation: pg_sys::Relation, number: pg_sys::BlockNumber) -> pg_sys::Buffer;
     pub fn RelationGetNumberOfBlocksInFork(
         relation: pg_sys::Relation,
         fork: pg_sys::ForkNumber::Type,
     ) -> pg_sys::BlockNumber;
+    pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
     pub fn cstring_to_text_with_len(bytes: *const u8, len: i32) -> *mut pg_sys::text;
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn heap_form_tuple(
@@ -81,6 +84,8 @@ unsafe extern "C-unwind" {
     );
     /// Declared in commands/sequence.h, which pgrx doesn't read.
     pub fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
+    pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
+    pub fn relation_open(relation: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
     pub fn simple_heap_delete(table: pg_sys::Relation, place: pg_sys::ItemPointer);
     pub fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, count: i32);
     pub fn table_close(table: pg_sys::Relation, lock: pg_sys::LOCKMODE);
