@@ -17,11 +17,13 @@ use crate::graft::{self, Arrival, Grafted};
 use crate::left;
 use crate::policy;
 use crate::put;
+use crate::reconcile;
 use crate::rejected;
 use crate::retry;
 use crate::rights::{self, Right};
 use crate::role;
 use crate::sent_jsonb;
+use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::subtransaction::{self, Failure};
 use crate::twin::Revision;
@@ -234,6 +236,13 @@ pub fn require_rights(shape: &Shape) -> Result<(), Error> {
     rights::require(shape, &[Right::Insert, Right::Update, Right::Delete])
 }
 
+/// Whether a batch may wait for other sessions. One that goes on in the order of ids may, for so does everybody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    InTurn,
+    Hardly,
+}
+
 /// Puts revisions whose parents come before their children.
 pub fn put_all(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
     let put = |sent: &[&Sent]| -> Vec<Outcome> {
@@ -242,14 +251,25 @@ pub fn put_all(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
     if sent.len() > CHUNK_MAX { in_one_order(shape, sent, put) } else { put(sent) }
 }
 
+/// The same for who holds records already, in the order in which they were sent: what a trigger makes one depend on
+/// comes before it. That is no order of ids, and who has one of these may wait for what this call has; so what can't be
+/// had at once is left to a later call.
+pub fn put_at_once(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
+    let put = |chunk| {
+        let tried = try_chunk(shape, chunk, Waits::Hardly);
+        tried.unwrap_or_else(|| put_halves(shape, chunk, Waits::Hardly))
+    };
+    sent.chunks(CHUNK_MAX).flat_map(put).collect()
+}
+
 /// Whether an error is the policies' refusal of a row.
 fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
     failure.sqlstate.to_string() == "42501" && policy::applies(shape)
 }
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
-    try_chunk(shape, chunk)
-        .unwrap_or_else(|| in_one_order(shape, chunk, |sorted: &[&Sent]| put_halves(shape, sorted)))
+    let halves = |sorted: &[&Sent]| put_halves(shape, sorted, Waits::InTurn);
+    try_chunk(shape, chunk, Waits::InTurn).unwrap_or_else(|| in_one_order(shape, chunk, halves))
 }
 
 /// What a part has brought it holds on to while the next may wait for another session. So all go on by the ids, as what
@@ -271,39 +291,88 @@ fn in_one_order(
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-fn put_halves(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
+fn put_halves(shape: &Shape, chunk: &[&Sent], waits: Waits) -> Vec<Outcome> {
     let (first, second) = chunk.split_at(chunk.len() / 2);
-    let put = |half| try_chunk(shape, half).unwrap_or_else(|| put_halves(shape, half));
+    let put =
+        |half| try_chunk(shape, half, waits).unwrap_or_else(|| put_halves(shape, half, waits));
     [put(first), put(second)].concat()
 }
 
-/// None where one of several is refused.
-fn try_chunk(shape: &Shape, chunk: &[&Sent]) -> Option<Vec<Outcome>> {
-    let outcome = match attempt(shape, chunk, false) {
-        Err(failure) if failure.is_overtaken => attempt(shape, chunk, true),
+/// None where one of several is refused, or held by another session that isn't waited for.
+fn try_chunk(shape: &Shape, chunk: &[&Sent], waits: Waits) -> Option<Vec<Outcome>> {
+    let outcome = match attempt(shape, chunk, waits, false) {
+        Err(failure) if failure.is_overtaken => attempt(shape, chunk, waits, true),
         outcome => outcome,
     };
-    match outcome {
-        Ok(outcomes) => Some(outcomes),
-        Err(failure) if !failure.is_refusal() && !is_forbidden(shape, &failure) => {
-            failure.rethrow()
-        }
-        Err(_) if chunk.len() > 1 => None,
-        Err(failure) => Some(vec![refused(shape, chunk[0], failure)]),
+    let failure = match outcome {
+        Ok(outcomes) => return Some(outcomes),
+        Err(failure) => failure,
+    };
+    let is_held = waits == Waits::Hardly && failure.is_held();
+    if !is_held && !failure.is_refusal() && !is_forbidden(shape, &failure) {
+        failure.rethrow()
+    }
+    match chunk {
+        [one] if is_held => Some(vec![left_for_later(shape, one, failure)]),
+        [one] => Some(vec![refused(shape, one, failure, waits)]),
+        _ => None,
     }
 }
 
-fn refused(shape: &Shape, sent: &Sent, failure: Failure) -> Outcome {
+fn refused(shape: &Shape, sent: &Sent, failure: Failure, waits: Waits) -> Outcome {
     if is_forbidden(shape, &failure) && !left::had(shape, &sent.arrival) {
         return Outcome::Forbidden(policy::refused(shape, sent.id()).message());
     }
-    rejected::keep(shape, &sent.record(), &failure);
+    keep(shape, sent, &failure, waits);
+    if waits == Waits::InTurn {
+        hold(shape, sent.id());
+    }
     Outcome::Rejected(failure.message)
 }
 
-fn attempt(shape: &Shape, chunk: &[&Sent], in_order: bool) -> Result<Vec<Outcome>, Failure> {
+/// What another session holds is tried again with the next batch (`retry.rs`).
+fn left_for_later(shape: &Shape, sent: &Sent, mut failure: Failure) -> Outcome {
+    let id = put::short(sent.id());
+    failure.message = format!("another session writes record {id:?}: the next batch tries again");
+    keep(shape, sent, &failure, Waits::Hardly);
+    Outcome::Rejected(failure.message)
+}
+
+/// Who is met at the same entry keeps it, too.
+fn keep(shape: &Shape, sent: &Sent, failure: &Failure, waits: Waits) {
+    let keep = || rejected::keep(shape, &sent.record(), failure);
+    if waits == Waits::InTurn {
+        return keep();
+    }
+    let kept = subtransaction::attempt(|| {
+        let _settings = Settings::hardly_waiting();
+        keep()
+    });
+    match kept {
+        Err(failure) if !failure.is_held() => failure.rethrow(),
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Keeps the row of a refused record locked, which the attempt has let go. The second try comes when later records are
+/// held: then it meets nobody here. An id that can't be a key has no row.
+fn hold(shape: &Shape, id: &str) {
+    let lock = || role::as_owner(shape.owner, || reconcile::lock(shape, &[id.to_owned()]));
+    match subtransaction::attempt(lock) {
+        Err(failure) if !failure.is_refusal() => failure.rethrow(),
+        Ok(_) | Err(_) => {}
+    }
+}
+
+fn attempt(
+    shape: &Shape,
+    chunk: &[&Sent],
+    waits: Waits,
+    in_order: bool,
+) -> Result<Vec<Outcome>, Failure> {
     let arrivals: Vec<&Arrival> = chunk.iter().map(|sent| &sent.arrival).collect();
     subtransaction::attempt(|| {
+        let _settings = (waits == Waits::Hardly).then(Settings::hardly_waiting);
         let refused = || arrivals.iter().find(|new| !policy::may_write(shape, &new.revision));
         if let Some(refused) = policy::applies(shape).then(refused).flatten() {
             policy::refused(shape, &refused.revision.id).report()

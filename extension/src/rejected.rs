@@ -13,6 +13,9 @@ use crate::shape::Shape;
 use crate::spi;
 use crate::subtransaction::Failure;
 
+/// The SQLSTATE of what was left to a later call: another session held it.
+pub const HELD: &str = "55P03";
+
 /// A revision that waits.
 pub struct Entry {
     pub number: i64,
@@ -104,6 +107,14 @@ pub fn waiting_for(shape: &Shape, columns: &[String], parents: &[serde_json::Val
         spi::texts(columns.iter().map(String::as_str)),
         spi::json(&serde_json::Value::Array(parents.to_vec())),
     ];
+    role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
+}
+
+/// Revisions of this table that an earlier call left, for another session held their records.
+pub fn left(shape: &Shape) -> Vec<Entry> {
+    let sql = "select number, record_id, revision::text, record from godwit.rejected
+                where relation = $1 and sqlstate = $2 order by number";
+    let args = [spi::oid(shape.relation), spi::text(HELD)];
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
 }
 

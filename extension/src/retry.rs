@@ -26,7 +26,12 @@ const RETRIES_MAX: i32 = 100_000;
 /// Puts a batch and what it may have been waiting for, or what may have been waiting for it.
 pub fn put_and_retry(shape: &Rc<Shape>, sent: &[Sent]) -> Vec<Outcome> {
     let all: Vec<&Sent> = sent.iter().collect();
-    let mut outcomes = put_revisions::put_all(shape, &all);
+    let outcomes = put_revisions::put_all(shape, &all);
+    retry(shape, sent, outcomes)
+}
+
+/// Tries what was refused again after what came with it, and then what waited for that.
+fn retry(shape: &Rc<Shape>, sent: &[Sent], mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     loop {
         let (places, refused): (Vec<usize>, Vec<&Sent>) =
             sent.iter().enumerate().filter(|(place, _)| outcomes[*place].is_refusal()).unzip();
@@ -34,7 +39,7 @@ pub fn put_and_retry(shape: &Rc<Shape>, sent: &[Sent]) -> Vec<Outcome> {
         if refused.is_empty() || refused.len() == sent.len() {
             break;
         }
-        let again = put_revisions::put_all(shape, &refused);
+        let again = put_revisions::put_at_once(shape, &refused);
         let progress = again.iter().any(|outcome| !outcome.is_refusal());
         for (place, outcome) in places.into_iter().zip(again) {
             outcomes[place] = outcome;
@@ -61,6 +66,7 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
         return;
     }
     rejected::forget(shape, &settled);
+    try_left(shape);
     let accepted = with(|outcome| *outcome == Outcome::Accepted);
     for key in foreign_keys_to(shape) {
         let Ok(child) = Shape::of(key.child) else { continue };
@@ -71,7 +77,15 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
         }
         let Ok(child) = child.held() else { continue };
         let entries = rejected::waiting_for(&child, &key.columns, &parents(shape, &key, &accepted));
-        try_again(&child, entries);
+        try_again(&child, entries, put_revisions::put_at_once);
+    }
+}
+
+/// Tries what earlier calls have left because another session held it.
+fn try_left(shape: &Rc<Shape>) {
+    let entries = rejected::left(shape);
+    if !entries.is_empty() {
+        try_again(shape, entries, put_revisions::put_at_once);
     }
 }
 
@@ -122,7 +136,11 @@ fn parents(shape: &Shape, key: &ForeignKey, accepted: &[&Sent]) -> Vec<serde_jso
 }
 
 /// Tries kept revisions of one table; what is accepted may have been waited for in turn.
-fn try_again(shape: &Rc<Shape>, entries: Vec<Entry>) -> Vec<(Entry, Outcome)> {
+fn try_again(
+    shape: &Rc<Shape>,
+    entries: Vec<Entry>,
+    put: impl FnOnce(&Shape, &[&Sent]) -> Vec<Outcome>,
+) -> Vec<(Entry, Outcome)> {
     let mut known = Vec::new();
     let mut readable = Vec::new();
     for entry in entries {
@@ -134,7 +152,9 @@ fn try_again(shape: &Rc<Shape>, entries: Vec<Entry>) -> Vec<(Entry, Outcome)> {
     readable.sort_by_key(|(_, sent)| sent.revision().generation());
     let (entries, sent): (Vec<Entry>, Vec<Sent>) = readable.into_iter().unzip();
     let _settings = shape.settings();
-    let outcomes = put_and_retry(shape, &sent);
+    let all: Vec<&Sent> = sent.iter().collect();
+    let outcomes = put(shape, &all);
+    let outcomes = retry(shape, &sent, outcomes);
     known.extend(entries.into_iter().zip(outcomes));
     known
 }
@@ -161,7 +181,7 @@ fn _retry_rejected(
     put_revisions::require_rights(&shape).or_report();
     let shape = shape.held().or_report();
     let entries = role::as_owner(rejected::catalog_owner(), || rejected::oldest(&shape, max));
-    let tried = try_again(&shape, entries);
+    let tried = try_again(&shape, entries, put_revisions::put_all);
     TableIterator::new(tried.into_iter().map(|(entry, outcome)| {
         (entry.number, entry.id, entry.revision, outcome.status().into(), outcome.reason())
     }))

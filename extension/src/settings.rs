@@ -71,6 +71,12 @@ impl Settings {
         )
     }
 
+    /// Whoever holds what is wanted isn't waited for (55P03) but for what takes a moment only, as making a table longer
+    /// does: a hundredth of the time after which Postgres looks for deadlocks.
+    pub fn hardly_waiting() -> Self {
+        Self::with(&[(c"lock_timeout", c"10ms")])
+    }
+
     fn with(options: &[(&CStr, &CStr)]) -> Self {
         Self::with_context(options, pg_sys::GucContext::PGC_USERSET)
     }

@@ -6,6 +6,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use std::panic::AssertUnwindSafe;
 
+use crate::rejected;
 use crate::sqlstate::SqlState;
 
 /// An error that rolled a subtransaction back.
@@ -46,6 +47,11 @@ impl Failure {
     /// Whether a unique constraint has found another row.
     pub fn is_taken(&self) -> bool {
         self.sqlstate.to_string() == "23505"
+    }
+
+    /// Whether another session holds what couldn't be waited for.
+    pub fn is_held(&self) -> bool {
+        self.sqlstate.to_string() == rejected::HELD
     }
 
     /// Raises the error again as it came.

@@ -104,3 +104,29 @@ select status, reason from godwit.put_revisions('keyed', '[{"id": "1", "revision
 drop schema ahead cascade;
 drop table made_up, made_up_history, keyed, keyed_history;
 drop function made_up();
+-- Rows that need each other by a trigger alone, against the order of their ids, one of a batch refused: they are put in the
+-- order in which they came, and none is tried as often as there are rows.
+create table links (id text primary key, after text, v text check (v <> 'refused'));
+create sequence tries;
+create function is_there() returns trigger language plpgsql as $$
+begin
+    perform nextval('tries');
+    if new.after is not null and not exists (select from links where id = new.after) then
+        raise exception '% comes before %', new.id, new.after;
+    end if;
+    return new;
+end $$;
+create trigger there before insert or update on links for each row execute function is_there();
+select godwit.track('links');
+select status, count(*) from godwit.put_revisions('links', (
+    select jsonb_agg(jsonb_build_object('id', 'r' || (900 - g), 'revision', '1-a', 'attributes', jsonb_build_object(
+               'v', jsonb_build_object('string', case g when 200 then 'refused' else 'v' end),
+               'after', case when g in (1, 200, 201) then '{"null": true}' else jsonb_build_object('string', 'r' || (901 - g)) end)) order by g)
+      from generate_series(1, 300) g)) group by 1 order by 1;
+select last_value < 3000 as is_few from tries;
+select count(*) from links;
+select record_id, reason from godwit.rejected where relation = 'links'::regclass;
+select * from differences('links');
+drop table links, links_history;
+drop function is_there();
+drop sequence tries;
