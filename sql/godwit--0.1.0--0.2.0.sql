@@ -193,6 +193,9 @@ create or replace function godwit._is_leaf(relation oid, id text, revision godwi
 create or replace function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
 
+create or replace function godwit._as_row(kind anyelement, body record) returns anyelement
+    language c stable as 'MODULE_PATHNAME', '_as_row_wrapper';
+
 create or replace function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
     language c stable strict as 'MODULE_PATHNAME', '_first_revision_of_wrapper';
 

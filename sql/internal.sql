@@ -23,6 +23,8 @@ create function godwit._is_leaf(relation oid, id text, revision godwit.revision)
     language c stable strict as 'MODULE_PATHNAME', '_is_leaf_wrapper';
 create function godwit._record_id(key anyelement) returns text
     language c stable strict as 'MODULE_PATHNAME', '_record_id_wrapper';
+create function godwit._as_row(kind anyelement, body record) returns anyelement
+    language c stable as 'MODULE_PATHNAME', '_as_row_wrapper';
 create function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
     language c stable strict as 'MODULE_PATHNAME', '_first_revision_of_wrapper';
 create function godwit._fill(relation oid) returns boolean

@@ -279,7 +279,8 @@ fn of_tables(shapes: &[Rc<Shape>], ask: &Ask, since: i64, horizon: i64) -> Vec<C
         .iter()
         .enumerate()
         .map(|(place, shape)| {
-            format!("(select (c.change)._seq, {place}::int8 from {} c)", above(shape, ask))
+            let above = above(shape, ask, goes_by_records(ask, since, horizon));
+            format!("(select (c.change)._seq, {place}::int8 from {above} c)")
         })
         .collect();
     let sql = format!("{} order by 1 limit $3", parts.join("\n union all\n"));
@@ -311,11 +312,20 @@ fn args(ask: &Ask, since: i64, until: i64, horizon: i64) -> [Arg; 6] {
     ]
 }
 
-/// One table's changes above `$1` and up to `$6`; a record's latest is that up to the horizon `$2`.
-fn above(shape: &Shape, ask: &Ask) -> String {
+/// Whether a reader who names records is better served by a look at each of them than at the stream.
+fn goes_by_records(ask: &Ask, since: i64, until: i64) -> bool {
+    let ids = ask.ids.as_ref().map(|ids| ids.len() as i64);
+    ids.is_some_and(|ids| (until - since) / stream::CHANGES_A_RECORD > ids)
+}
+
+/// One table's changes above `$1` and up to `$6`; a record's latest is that up to the horizon `$2`. Under policies each
+/// row that is come to is put to them: so where that is less, no others are than those of the records that are named.
+fn above(shape: &Shape, ask: &Ask, by_records: bool) -> String {
     let twin = &shape.twin;
     let mut conditions = String::new();
-    if ask.ids.is_some() {
+    if by_records {
+        conditions.push_str(" and _godwit_row._id = k.id");
+    } else if ask.ids.is_some() {
         conditions.push_str(" and _godwit_row._id = any ($4)");
     }
     if ask.leaves {
@@ -333,6 +343,15 @@ fn above(shape: &Shape, ask: &Ask) -> String {
             " and (not _godwit_row._deleted and {own} or exists (
                 select from {twin} x where x._id = _godwit_row._id and not x._deleted and not x._stub and {other}))"
         ));
+    }
+    if by_records {
+        return format!(
+            "(select c.change from (select distinct pg_catalog.unnest($4)) k(id)
+               cross join lateral (
+                    select _godwit_row as change from {twin} _godwit_row
+                     where _seq > $1 and _seq <= $6 and not _stub{conditions} offset 0) c
+               order by (c.change)._seq limit $3)"
+        );
     }
     format!(
         "(select _godwit_row as change from {twin} _godwit_row where _seq > $1 and _seq <= $6 and not _stub{conditions}
@@ -401,7 +420,7 @@ fn of_table(shape: &Shape, ask: &Ask, since: i64, until: i64, horizon: i64) -> V
                         where top.passed and l._id = (p.change)._id and {is_leaf}
                         order by l._deleted, l._rev desc limit 1) other on true) w
           order by 1",
-        above(shape, ask),
+        above(shape, ask, goes_by_records(ask, since, until)),
         twin = shape.twin,
         is_leaf = twin::is_leaf(shape, "l"),
     );

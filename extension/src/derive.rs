@@ -24,6 +24,39 @@ fn _record_id(key: AnyElement) -> String {
     row::id_of(members(&key).into_iter().map(|(_, value)| value))
 }
 
+/// A row of the type of `of` from its living columns' values, which may be of the types that its domains are made over.
+/// Their constraints are for who writes to a table.
+#[pg_extern(sql = false)]
+fn _as_row(
+    _of: Option<AnyElement>,
+    values: AnyElement,
+    call: pg_sys::FunctionCallInfo,
+) -> Option<AnyElement> {
+    // SAFETY: Postgres hands every function its call information; a record's datum is a tuple that names its own type.
+    unsafe {
+        let row_type = pg_sys::get_fn_expr_rettype((*call).flinfo);
+        let header = pg_sys::pg_detoast_datum(values.datum().cast_mut_ptr());
+        let (cells, given) = row::record_cells(header.cast());
+        let desc = pg_sys::lookup_rowtype_tupdesc_copy(row_type, -1);
+        let living = |desc: pg_sys::TupleDesc| {
+            let places = (0..(*desc).natts as usize)
+                .filter(move |at| !row::attribute(desc, *at).attisdropped);
+            places.map(move |at| (at, pg_sys::getBaseType(row::attribute(desc, at).atttypid)))
+        };
+        let types = |desc| living(desc).map(|(_, base)| base);
+        if !types(given).eq(types(desc)) {
+            Error::BadArgument("the values are not of the row's types".into()).report()
+        }
+        let places: Vec<usize> = living(desc).map(|(at, _)| at).collect();
+        let datums: Vec<Option<pg_sys::Datum>> =
+            living(given).map(|(at, _)| cells.datum_at(at as i16 + 1)).collect();
+        let formed = row::form(desc, &places, &datums);
+        pg_sys::FreeTupleDesc(given);
+        pg_sys::FreeTupleDesc(desc);
+        AnyElement::from_polymorphic_datum(formed, false, row_type)
+    }
+}
+
 /// The revision that deletes a record after `previous`.
 #[pg_extern(sql = false, immutable, strict)]
 fn _tombstone(id: &str, previous: &[u8]) -> Vec<u8> {

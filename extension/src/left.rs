@@ -49,6 +49,13 @@ pub fn between(
         edits_of(shape, since, until, unseen).chunks(CHANGES_AT_ONCE).for_each(look);
         return left;
     }
+    if let Some(ids) = ids
+        && (until - since) / CHANGES_A_RECORD > ids.len() as i64
+    {
+        let ids = ids.iter().map(String::as_str).collect();
+        edits_of(shape, since, until, &ids).chunks(CHANGES_AT_ONCE).for_each(look);
+        return left;
+    }
     let mut at = since;
     loop {
         pgrx::check_for_interrupts!();

@@ -19,7 +19,7 @@ use crate::reconcile;
 use crate::role;
 use crate::row;
 use crate::settings::Settings;
-use crate::shape::{Column, Shape, quote};
+use crate::shape::{Shape, quote};
 use crate::spi::{self, Arg};
 use crate::subtransaction;
 use crate::twin::{self, Revision};
@@ -214,7 +214,11 @@ fn row_passes(shape: &Shape, id: &str, ask: Ask) -> Option<bool> {
     let (keys, same) = (reconcile::keys(shape), reconcile::same_key(shape));
     if ask == Ask::See {
         // Asked as the caller, so that Postgres itself puts the policies in.
-        let sql = format!("select 1 from {} join {} t on {same}", typed_keys(shape), shape.table);
+        let sql = format!(
+            "select 1 from {} join {} t on {same}",
+            reconcile::typed_keys(shape),
+            shape.table
+        );
         if role::as_caller(|| spi::run(&sql, &args)) > 0 {
             return Some(true);
         }
@@ -225,17 +229,6 @@ fn row_passes(shape: &Shape, id: &str, ask: Ask) -> Option<bool> {
         .into_iter()
         .next()?;
     Some(ask != Ask::See && passes(shape, ask, found))
-}
-
-/// Keys whose parts are of the columns' types. A text that is made one may be none, and say so: under policies Postgres
-/// doesn't look into an index with it, but goes through all rows that they show.
-fn typed_keys(shape: &Shape) -> String {
-    let typed = |(place, column): (usize, &Column)| {
-        format!(", k.p{0}::{1} as p{0}", place + 1, column.type_name)
-    };
-    let parts: String = shape.key_columns().enumerate().map(typed).collect();
-    // Else the planner would take the nested query apart, and the cast be where it was.
-    format!("(select k.id{parts} from {} offset 0) k", reconcile::keys(shape))
 }
 
 /// The body that a deleted record had last: that of its highest tombstone's nearest ancestor.
@@ -355,7 +348,7 @@ pub fn seen_of(shape: &Shape, ids: &[String]) -> HashSet<String> {
     }
     let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
     let args = reconcile::key_args(shape, ids);
-    let (keys, same) = (typed_keys(shape), reconcile::same_key(shape));
+    let (keys, same) = (reconcile::typed_keys(shape), reconcile::same_key(shape));
     let sql = format!("select k.id from {keys} join {} t on {same}", shape.table);
     let found = || spi::rows(&sql, &args, |row| row.need::<String>(1));
     let mut seen: HashSet<String> = role::as_caller(found).into_iter().collect();
@@ -389,11 +382,17 @@ fn condition(shape: &Shape, ask: Ask) -> Option<Condition> {
 
 /// The columns of a row of the table, of its stored ones by the table's name.
 pub fn row_expression(shape: &Shape) -> String {
-    format!("({}).*", whole_row(shape))
+    format!("({}::{}).*", members(shape), shape.table)
 }
 
-/// A row of the table made of its stored columns, by the table's name, and of its generated ones.
+/// A row of the table's own type. A revision may say what a domain of the table's doesn't take, or be older than its
+/// column.
 fn whole_row(shape: &Shape) -> String {
+    format!("godwit._as_row(null::{}, {})", shape.table, members(shape))
+}
+
+/// A row made of the table's stored columns, by the table's name, and of its generated ones.
+fn members(shape: &Shape) -> String {
     let name = quote(&shape.name);
     let members: Vec<String> = shape
         .in_order()
@@ -405,12 +404,13 @@ fn whole_row(shape: &Shape) -> String {
             column => format!("{name}.{}", column.map_or("_rev", |column| &column.quoted)),
         })
         .collect();
-    format!("row({})::{}", members.join(", "), shape.table)
+    format!("row({})", members.join(", "))
 }
 
 /// Rows as if they stood in the table: under the table's name, with its generated columns. `row` is one of them, of
 /// `rows`; `beside` are other columns and their names. Where a whole row is named, it must be of the table's type, as it
-/// is of a function's result. Elsewhere a nested query does, through which the twin's indexes are found.
+/// is of a function's result. Elsewhere a nested query does, through which the twin's indexes are found. Of a partitioned
+/// table they are rows of its root.
 fn as_table(
     shape: &Shape,
     names_row: bool,
@@ -421,14 +421,15 @@ fn as_table(
     let name = quote(&shape.name);
     let stored = columns(shape, |column| format!("({row}).{column}"));
     let others: String = beside.iter().map(|(of, named)| format!(", {of} as {named}")).collect();
-    let stored = format!("(select {stored}{others} {rows}) {name}");
+    let relation = shape.relation.to_u32();
+    let stored = format!("(select {stored}{others}, {relation}::oid as tableoid {rows}) {name}");
     if names_row {
         // A table's name leaves room for its twin's, so for this one.
         let rows = quote(&format!("{}_", shape.name));
         let (whole, table) = (whole_row(shape), &shape.table);
         let others: String = beside.iter().map(|(_, named)| format!(", {named}")).collect();
         return format!(
-            "(select {whole} as _godwit_row{others} from {stored}) {rows}
+            "(select {whole} as _godwit_row{others}, tableoid from {stored}) {rows}
               cross join lateral cast({rows}._godwit_row as {table}) {name}"
         );
     }
