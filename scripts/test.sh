@@ -95,7 +95,7 @@ run_pouchdb() {
 }
 run_ops() {
     local test
-    for test in tests/ops/{dump,standby,logical,upgrade,extension_update,reindex}.sh; do
+    for test in tests/ops/{dump,standby,logical,upgrade,extension_update,reindex,collation}.sh; do
         "$test" || return 1
     done
 }

@@ -116,7 +116,7 @@ pub fn elect(shape: &Shape, ids: &[String], added: &Added, locked: Option<Shown>
 }
 
 /// Locks the rows that these records have in the table, in the order of their ids; returns what
-/// the rows show.
+/// the rows show. By bytes, whatever the database's collation says, as everything else of a batch goes.
 pub fn lock(shape: &Shape, ids: &[String]) -> Shown {
     if !shape.is_complete {
         let rows = format!("exists (select from {} where {})", keys(shape), same_key(shape));
@@ -127,7 +127,7 @@ pub fn lock(shape: &Shape, ids: &[String]) -> Shown {
         return Vec::new();
     }
     let sql = format!(
-        "select k.id, t._rev from {keys} join {table} t on {same} order by k.id for update of t",
+        "select k.id, t._rev from {keys} join {table} t on {same} order by k.id collate \"C\" for update of t",
         keys = keys(shape),
         table = shape.table,
         same = same_key(shape),
@@ -214,7 +214,7 @@ fn due(shape: &Shape, ids: &[String]) -> Vec<Due> {
                 select case when top.passed then other._rev else top._rev end as winner) w
            left join {table} t on {same}
           where t._rev is distinct from w.winner
-          order by k.id",
+          order by k.id collate \"C\"",
         keys = keys(shape),
         twin = shape.twin,
         is_leaf = twin::is_leaf(shape, "h"),
