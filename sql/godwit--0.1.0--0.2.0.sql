@@ -606,7 +606,21 @@ create or replace function godwit._check_key(relation oid) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    array_name text;
 begin
+    for array_name in
+        select a.attname from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+          join pg_type t on t.oid = godwit._base_type(a.atttypid) and t.typcategory = 'A'
+         where i.indrelid = relation and i.indisprimary
+    loop
+        if godwit._as_owner(relation, format('select exists (select from %s t where array_dims(t.%I) !~ ''^(\[1:[0-9]+\])+$'')',
+                                             relation::regclass, array_name)) then
+            raise exception '% has a key %, an array whose elements aren''t counted from 1', relation::regclass, quote_ident(array_name)
+                using errcode = 'invalid_table_definition',
+                      detail = 'Records are named by texts: [0:1]={1,2} and {1,2} would be one record.';
+        end if;
+    end loop;
     if exists (select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
                 where i.indrelid = relation and i.indisprimary and godwit._base_type(a.atttypid) = 'jsonb'::regtype) then
         raise exception '% has a primary key of type jsonb', relation::regclass

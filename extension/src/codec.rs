@@ -261,7 +261,7 @@ impl Codec {
         text.map_or(Cow::Borrowed(part), Cow::Owned)
     }
 
-    fn is_named_by_wire(&self) -> bool {
+    pub fn is_named_by_wire(&self) -> bool {
         matches!(self.kind, Kind::Array(_) | Kind::Composite)
     }
 

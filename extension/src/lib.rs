@@ -7,6 +7,7 @@
 
 // What a row says.
 mod body;
+mod bounds;
 mod calendar;
 mod codec;
 mod derive;

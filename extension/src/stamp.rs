@@ -7,6 +7,7 @@
 use pgrx::pg_sys;
 use revision::RevisionId;
 
+use crate::bounds;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::extra::Extra;
@@ -45,6 +46,7 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         }
         return as_the_revision_says(&shape, &id, &revision, &after, new);
     }
+    bounds::check(&shape, &id, &after);
     let revision = if event == Event::Update {
         // SAFETY: as above.
         let before = unsafe { Cells::of(old, desc) };

@@ -36,6 +36,26 @@ reset datestyle;
 select s, days = '{2026-03-02}' as days, v from spans order by v, s;
 select * from godwit.verify('spans');
 select * from differences('spans');
+-- An array that counts from something else than 1 is another key, and would have the same id.
+insert into tags values ('[0:1]={a,b}', null, null, 'from nought');
+insert into tags values ('{a,b}', null, null, 'from one');
+update tags set path = '[2:3]={a,b}' where path = '{a,b}';
+update tags set path = '[1:2][0:0]={{x},{y}}' where path = '{a,b}';
+select path, v from tags where path[1] = 'a';
+create type lists as (low int, many int[]);
+create table listed (k lists primary key, v text);
+select godwit.track('listed');
+insert into listed values (row(1, '{1,2}'), 'from one'), (row(2, null), 'none');
+insert into listed values (row(1, '[0:1]={1,2}'), 'from nought');
+create table ranked (k int[] primary key, v text);
+insert into ranked values ('{}', 'none'), ('[0:1]={1,2}', 'from nought');
+select godwit.track('ranked');
+update ranked set k = '{{1},{2}}' where v = 'from nought';
+select godwit.track('ranked');
+select _id from ranked_history order by 1;
+select * from differences('listed') union all select * from differences('tags');
+drop table listed, listed_history, ranked, ranked_history;
+drop type lists;
 -- 7 and "7" are two keys of jsonb, and have one text.
 create table bags (k jsonb primary key, v text);
 select godwit.track('bags');
