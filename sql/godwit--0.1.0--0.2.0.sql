@@ -2811,8 +2811,10 @@ begin
         -- As the owner: a trigger that he has put on the twin must not run as who updates the extension.
         perform godwit._as_owner(t.relation, pg_catalog.format(
             'update %1$s h set _extra = coalesce(h._extra, ''{}'') operator(pg_catalog.||)
-                    case when h._extra operator(pg_catalog.?) ''_foreign'' then ''{"__foreign": true}''::jsonb
-                    else ''{"_foreign": true}'' end
+                    -- Under a name that no attribute has.
+                    (select pg_catalog.jsonb_build_object(m.mark, true)
+                       from (select pg_catalog.repeat(''_'', n) || ''foreign'' from pg_catalog.generate_series(1, 1000) n) m(mark)
+                      where (h._extra operator(pg_catalog.?) m.mark) is not true limit 1)
               where not h._stub and not godwit._is_hashed(%2$s::oid, h.*::%1$s)',
             t.twin, t.relation::oid));
         perform godwit._follow(t.relation);

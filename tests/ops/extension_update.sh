@@ -13,7 +13,18 @@ createdb old
 sql old -c "create role reader" -c "create extension godwit version '0.1.0'"
 grep -v "^CREATE SCHEMA godwit;" "$fixtures/database-0.1.0.sql" | psql -X -q -v ON_ERROR_STOP=1 old > /dev/null
 is "it is the old one" "0.1.0" "$(sql old -c "select extversion from pg_extension where extname = 'godwit'")"
+# What another system made, and has attributes by the names that it is marked with.
+sql old > /dev/null <<'SQL'
+set session_replication_role = replica;
+insert into cases_history (_id, _rev, _deleted, _stub, _seq, _at, _by, _extra) values
+    ('1', '1-theirs', true, false, 900001, now(), 'postgres', '{"_foreign": {"string": "one"}, "__foreign": {"string": "two"}}'),
+    ('1', '1-others', true, false, 900002, now(), 'postgres', '{"_foreign": {"string": "one"}}');
+SQL
 sql old -c "alter extension godwit update"
+is "attributes stay beside the mark" '{"_foreign": {"string": "one"}, "__foreign": true}
+{"_foreign": {"string": "one"}, "__foreign": {"string": "two"}, "___foreign": true}' \
+    "$(sql old -c "select _extra from cases_history where _rev::text in ('1-theirs', '1-others') order by _rev")"
+sql old -c "set session_replication_role = replica" -c "delete from cases_history where _rev::text in ('1-theirs', '1-others')"
 is "well" "" "$(sql old -c "select * from godwit.verify('cases') union all select * from godwit.verify('visits')")"
 is "conflicts are listed" "2|hard" "$(sql old -c "select id, grade from godwit.conflicts")"
 is "rows and history" "2|6" "$(sql old -c "select (select count(*) from cases), (select count(*) from cases_history where not _stub)")"
