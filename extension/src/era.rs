@@ -60,9 +60,9 @@ impl Eras {
                 let is_same = next.column == era.column || next.attribute == era.attribute;
                 Some(next.since) == era.until && is_same
             };
-            let heir = match self.open(&era.column) {
-                Some(_) => Some(era.column.clone()),
-                None => self.0.iter().find(continues).and_then(|next| next.heir.clone()),
+            let heir = match era.until {
+                None => Some(era.column.clone()),
+                Some(_) => self.0.iter().find(continues).and_then(|next| next.heir.clone()),
             };
             self.0[at].heir = heir;
         }
@@ -169,14 +169,10 @@ impl Eras {
         )
     }
 
-    /// What a column has been or has taken over, and what else had its name, if that was not always here.
+    /// What a column has been or has taken over, if that was not always here. What only had its name, and was dropped,
+    /// is another column's.
     fn eras_of(&self, column: &Column) -> impl Iterator<Item = &Era> {
-        let is_heir = move |era: &Era| era.heir.as_deref() == Some(column.name.as_str());
-        let is_namesake = move |era: &Era| !is_heir(era) && era.attribute == column.name;
-        let has_moved = self.open(&column.name).is_some();
-        let heirs = self.0.iter().filter(move |era| is_heir(era));
-        let eras = heirs.chain(self.0.iter().filter(move |era| is_namesake(era)));
-        eras.filter(move |_| has_moved)
+        self.0.iter().filter(|era| era.heir.as_deref() == Some(column.name.as_str()))
     }
 
     fn open(&self, column: &str) -> Option<&Era> {
