@@ -1,5 +1,7 @@
 //! In charge of telling everything that waits that the gateway is about to stop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,36 +15,42 @@ enum Stage {
 
 /// How far the gateway is on its way to the end; cheap to clone.
 #[derive(Clone)]
-pub struct Stopping(watch::Sender<Stage>);
+pub struct Stopping {
+    stage: watch::Sender<Stage>,
+    /// The same as the last stage, for listeners, each of whom looks at each change: a look at the stage takes a lock.
+    is_stopped: Arc<AtomicBool>,
+}
 
 impl Default for Stopping {
     fn default() -> Self {
-        Stopping(watch::Sender::new(Stage::Serving))
+        Stopping { stage: watch::Sender::new(Stage::Serving), is_stopped: Arc::default() }
     }
 }
 
 impl Stopping {
     pub fn drain(&self) {
-        self.0.send_replace(Stage::Draining);
+        self.stage.send_replace(Stage::Draining);
     }
 
     pub fn stop(&self) {
-        self.0.send_replace(Stage::Stopping);
+        // First, for whoever is woken looks at it.
+        self.is_stopped.store(true, Ordering::Release);
+        self.stage.send_replace(Stage::Stopping);
     }
 
     /// Whether clients should still be sent here.
     pub fn is_serving(&self) -> bool {
-        *self.0.borrow() == Stage::Serving
+        *self.stage.borrow() == Stage::Serving
     }
 
     /// Whether whatever waits is to end.
     pub fn is_stopped(&self) -> bool {
-        *self.0.borrow() == Stage::Stopping
+        self.is_stopped.load(Ordering::Acquire)
     }
 
     /// Returns when whatever waits is to end, at once if that is so already.
     pub async fn stopped(&self) {
-        let mut stage = self.0.subscribe();
+        let mut stage = self.stage.subscribe();
         // It fails without a sender only, and this is one.
         let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
     }
