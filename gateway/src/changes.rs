@@ -272,7 +272,7 @@ async fn poll(
 ) -> Result<Arc<Page>, Error> {
     let wait = wait.min(gateway.config.longpoll_timeout_ms_max);
     let end = Instant::now() + Duration::from_millis(wait);
-    let mut ticks = gateway.feed.watch();
+    let mut ticks = gateway.feed.watch(ask);
     let mut page = Arc::new(read(&gateway.database, ask, since).await?);
     loop {
         if !page.is_empty() {
@@ -284,7 +284,7 @@ async fn poll(
         if gateway.stopping.is_stopped() || (tick.is_err() && end <= Instant::now()) {
             return Ok(page);
         }
-        page = ticks.page(gateway, ask, page.next).await?;
+        page = ticks.page(gateway, page.next).await?;
     }
 }
 

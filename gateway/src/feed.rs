@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{OnceCell, watch};
@@ -44,12 +44,24 @@ const TICK_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 type Cell = Arc<OnceCell<Result<Arc<Page>, Error>>>;
 
-/// The pages that were read since the group's last turn, and how many have asked for each.
-type Pages = HashMap<(Arc<Ask>, i64), (Cell, usize)>;
+/// The pages that were read since the group's last turn, by the addresses of what is asked, which is there once, and by
+/// where they begin.
+type Pages = HashMap<(usize, i64), Kept>;
 
-/// Listeners that are woken together.
+struct Kept {
+    /// It has its address as long as it is kept.
+    ask: Arc<Ask>,
+    cell: Cell,
+    /// How many have asked for it.
+    asked: usize,
+}
+
+/// Listeners that are woken together. At each change all of them look at all of this, from several threads, so what can
+/// be read without writing anything, a lock's count for instance, is.
 struct Group {
-    sequence: watch::Sender<i64>,
+    bell: watch::Sender<()>,
+    /// The sequence as it was seen when the bell was rung.
+    seen: AtomicI64,
     pages: Mutex<Pages>,
     /// Those who have been woken since its turn began.
     woken: AtomicUsize,
@@ -61,6 +73,8 @@ struct Groups {
     turns: VecDeque<Arc<Group>>,
     /// The sequence as it was last seen.
     seen: i64,
+    /// What listeners ask for, each once, so that it is compared without a look into it, and how many ask for it.
+    asks: HashMap<Arc<Ask>, usize>,
     /// The gateway stops: whoever comes to wait is woken at once.
     is_over: bool,
 }
@@ -69,10 +83,12 @@ struct Groups {
 #[derive(Clone, Default)]
 pub struct Feed(Arc<Mutex<Groups>>);
 
-/// One listener's view of the sequence: as its group last saw it.
+/// One listener's view of the sequence, as its group last saw it, and of the pages that it asks for.
 pub struct Ticks {
+    groups: Weak<Mutex<Groups>>,
     group: Arc<Group>,
-    sequence: watch::Receiver<i64>,
+    bell: watch::Receiver<()>,
+    ask: Arc<Ask>,
 }
 
 impl Feed {
@@ -101,15 +117,16 @@ impl Feed {
     }
 
     /// A view of the sequence that has not seen what comes from now on.
-    pub fn watch(&self) -> Ticks {
+    pub fn watch(&self, ask: &Arc<Ask>) -> Ticks {
         let mut groups = lock(&self.0);
-        let has_room = |group: &&Arc<Group>| group.sequence.receiver_count() < GROUP_MAX;
+        let ask = groups.come(ask);
+        let has_room = |group: &&Arc<Group>| group.bell.receiver_count() < GROUP_MAX;
         let group = match groups.turns.iter().find(has_room) {
             Some(group) => Arc::clone(group),
             None => {
-                let sequence = watch::Sender::new(groups.seen);
                 let group = Arc::new(Group {
-                    sequence,
+                    bell: watch::Sender::new(()),
+                    seen: AtomicI64::new(groups.seen),
                     pages: Mutex::default(),
                     woken: AtomicUsize::new(0),
                 });
@@ -117,18 +134,35 @@ impl Feed {
                 group
             }
         };
-        let mut sequence = group.sequence.subscribe();
+        let mut bell = group.bell.subscribe();
         if groups.is_over {
-            sequence.mark_changed();
+            bell.mark_changed();
         }
-        Ticks { group, sequence }
+        Ticks { groups: Arc::downgrade(&self.0), group, bell, ask }
     }
 }
 
 impl Groups {
+    /// The same as another listener's, if there is one that asks the same.
+    fn come(&mut self, ask: &Arc<Ask>) -> Arc<Ask> {
+        let entry = self.asks.entry(Arc::clone(ask));
+        let ask = Arc::clone(entry.key());
+        *entry.or_default() += 1;
+        ask
+    }
+
+    fn leave(&mut self, ask: &Arc<Ask>) {
+        if let Entry::Occupied(mut listeners) = self.asks.entry(Arc::clone(ask)) {
+            *listeners.get_mut() -= 1;
+            if *listeners.get() == 0 {
+                listeners.remove();
+            }
+        }
+    }
+
     /// The group whose turn it is; its next one comes when all others have had theirs.
     fn turn(&mut self) -> Option<Arc<Group>> {
-        self.turns.retain(|group| group.sequence.receiver_count() > 0);
+        self.turns.retain(|group| group.bell.receiver_count() > 0);
         let group = self.turns.pop_front()?;
         self.turns.push_back(Arc::clone(&group));
         Some(group)
@@ -137,8 +171,14 @@ impl Groups {
     fn stop(&mut self) {
         self.is_over = true;
         for group in &self.turns {
-            group.sequence.send_modify(|_| {});
+            group.bell.send_replace(());
         }
+    }
+}
+
+impl Kept {
+    fn new(ask: Arc<Ask>) -> Self {
+        Kept { ask, cell: Cell::default(), asked: 0 }
     }
 }
 
@@ -150,27 +190,27 @@ impl Group {
         since: i64,
         seen: i64,
     ) -> Result<Arc<Page>, Error> {
-        let key = (Arc::clone(ask), since);
+        let key = (Arc::as_ptr(ask).addr(), since);
         let cell = {
             let mut pages = lock(&self.pages);
-            let (cell, asked) = pages.entry(key).or_default();
-            *asked += 1;
-            Arc::clone(cell)
+            let kept = pages.entry(key).or_insert_with(|| Kept::new(Arc::clone(ask)));
+            kept.asked += 1;
+            if let Some(Ok(page)) = kept.cell.get()
+                && !is_short(page, seen)
+            {
+                return Ok(Arc::clone(page));
+            }
+            Arc::clone(&kept.cell)
         };
-        if let Some(Ok(page)) = cell.get()
-            && !is_short(page, seen)
-        {
-            return Ok(Arc::clone(page));
-        }
         let read = || async { changes::read(database, ask, since).await.map(Arc::new) };
         let page = cell.get_or_init(read).await.clone();
         // What failed or fell short is tried again.
         let is_good = page.as_ref().is_ok_and(|page| !is_short(page, seen));
         let mut pages = lock(&self.pages);
         let is_many = pages.len() > PAGES_MAX || bytes(&pages) > PAGES_BYTES_MAX;
-        if let Entry::Occupied(kept) = pages.entry((Arc::clone(ask), since))
-            && Arc::ptr_eq(&kept.get().0, &cell)
-            && (!is_good || is_many || kept.get().1 == 1)
+        if let Entry::Occupied(kept) = pages.entry(key)
+            && Arc::ptr_eq(&kept.get().cell, &cell)
+            && (!is_good || is_many || kept.get().asked == 1)
         {
             kept.remove();
         }
@@ -183,7 +223,10 @@ impl Group {
     async fn wake(self: &Arc<Self>, now: i64, database: &Database) {
         let next = self.next();
         let mut pages = Pages::new();
-        pages.extend(next.clone().map(|key| (key, (Cell::default(), 1))));
+        if let Some((ask, since)) = &next {
+            let kept = Kept { asked: 1, ..Kept::new(Arc::clone(ask)) };
+            pages.insert((Arc::as_ptr(ask).addr(), *since), kept);
+        }
         // First: who is woken finds none that were read before.
         *lock(&self.pages) = pages;
         if let Some((ask, since)) = next {
@@ -194,21 +237,22 @@ impl Group {
             let _ = tokio::time::timeout(TICK, reading).await;
         }
         self.woken.store(0, Ordering::Relaxed);
-        self.sequence.send_replace(now);
+        self.seen.store(now, Ordering::Release);
+        self.bell.send_replace(());
     }
 
     /// What some listeners, and more than any other, will ask for.
     fn next(&self) -> Option<(Arc<Ask>, i64)> {
         let pages = lock(&self.pages);
-        let ((ask, _), (cell, asked)) = pages.iter().max_by_key(|(_, (_, asked))| *asked)?;
-        let page = cell.get()?.as_ref().ok()?;
+        let most = pages.values().max_by_key(|kept| kept.asked)?;
+        let page = most.cell.get()?.as_ref().ok()?;
         // One of them may have been the reading before.
-        (*asked > 2).then(|| (Arc::clone(ask), page.next))
+        (most.asked > 2).then(|| (Arc::clone(&most.ask), page.next))
     }
 
     /// Until nearly all have been woken; some may be slow to take what they got before.
     async fn rest(&self) {
-        let listeners = self.sequence.receiver_count();
+        let listeners = self.bell.receiver_count();
         let times = u32::try_from(listeners).unwrap_or(u32::MAX);
         let end = Instant::now() + WAKING_MAX * times;
         tokio::time::sleep(WAKING_MIN * times).await;
@@ -223,31 +267,34 @@ impl Ticks {
     /// Returns when the sequence has moved, or the gateway stops.
     pub async fn changed(&mut self) {
         // It fails without a sender only, and the group has it.
-        let _ = self.sequence.changed().await;
+        let _ = self.bell.changed().await;
         self.group.woken.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the sequence was seen further on than this page reached: a later look may reach less far, while a
     /// transaction that began before writes. What lies between comes without the sequence moving again.
     pub fn are_ahead_of(&self, page: &Page) -> bool {
-        is_short(page, *self.sequence.borrow())
+        is_short(page, self.group.seen.load(Ordering::Acquire))
     }
 
     /// A page for one of many that were woken at once: the first reads it.
-    pub async fn page(
-        &self,
-        gateway: &Gateway,
-        ask: &Arc<Ask>,
-        since: i64,
-    ) -> Result<Arc<Page>, Error> {
-        let seen = *self.sequence.borrow();
-        self.group.page(&gateway.database, ask, since, seen).await
+    pub async fn page(&self, gateway: &Gateway, since: i64) -> Result<Arc<Page>, Error> {
+        let seen = self.group.seen.load(Ordering::Acquire);
+        self.group.page(&gateway.database, &self.ask, since, seen).await
+    }
+}
+
+impl Drop for Ticks {
+    fn drop(&mut self) {
+        if let Some(groups) = self.groups.upgrade() {
+            lock(&groups).leave(&self.ask);
+        }
     }
 }
 
 /// What the pages take that were read and are kept.
 fn bytes(pages: &Pages) -> usize {
-    pages.values().filter_map(|(cell, _)| Some(cell.get()?.as_ref().ok()?.bytes())).sum()
+    pages.values().filter_map(|kept| Some(kept.cell.get()?.as_ref().ok()?.bytes())).sum()
 }
 
 fn is_short(page: &Page, seen: i64) -> bool {
@@ -272,7 +319,7 @@ async fn wake(
             tokio::time::sleep(TICK).await;
             continue;
         };
-        let known = *group.sequence.borrow();
+        let known = group.seen.load(Ordering::Acquire);
         match moved(&database, known, wait).await {
             Ok(now) if now == known => {}
             Ok(now) => {
@@ -302,14 +349,33 @@ async fn moved(database: &Database, known: i64, wait: i64) -> Result<i64, Error>
 mod tests {
     use super::*;
 
+    fn ask() -> Arc<Ask> {
+        Arc::new(Ask::of_leaves(Caller::Login, "cases", 1, false, None, false))
+    }
+
+    #[test]
+    fn what_is_asked_alike_is_there_once_as_long_as_somebody_asks_it() {
+        let feed = Feed::default();
+        let of =
+            |table: &str| Arc::new(Ask::of_leaves(Caller::Login, table, 1, false, None, false));
+        let (first, second, other) =
+            (feed.watch(&of("a")), feed.watch(&of("a")), feed.watch(&of("b")));
+        assert!(Arc::ptr_eq(&first.ask, &second.ask) && !Arc::ptr_eq(&first.ask, &other.ask));
+        drop((first, other));
+        assert!(Arc::ptr_eq(&second.ask, &feed.watch(&of("a")).ask));
+        assert_eq!(lock(&feed.0).asks.len(), 1, "nothing is kept of who has left");
+        drop(second);
+        assert!(lock(&feed.0).asks.is_empty());
+    }
+
     #[test]
     fn groups_are_filled_up_and_have_their_turns() {
         let feed = Feed::default();
-        let mut first: Vec<Ticks> = (0..GROUP_MAX).map(|_| feed.watch()).collect();
-        let second = feed.watch();
+        let mut first: Vec<Ticks> = (0..GROUP_MAX).map(|_| feed.watch(&ask())).collect();
+        let second = feed.watch(&ask());
         assert!(!Arc::ptr_eq(&first[0].group, &second.group));
         drop(first.pop());
-        first.push(feed.watch());
+        first.push(feed.watch(&ask()));
         assert!(Arc::ptr_eq(&first[0].group, &first[GROUP_MAX - 1].group));
         let turn = || lock(&feed.0).turn();
         let is_turn_of = |ticks: &Ticks| turn().is_some_and(|now| Arc::ptr_eq(&now, &ticks.group));
@@ -323,11 +389,11 @@ mod tests {
     #[tokio::test]
     async fn who_waits_and_who_comes_later_is_woken_by_the_end() {
         let feed = Feed::default();
-        let mut ticks = feed.watch();
+        let mut ticks = feed.watch(&ask());
         let waiting = tokio::spawn(async move { ticks.changed().await });
         tokio::task::yield_now().await;
         lock(&feed.0).stop();
         waiting.await.unwrap();
-        feed.watch().changed().await;
+        feed.watch(&ask()).changed().await;
     }
 }

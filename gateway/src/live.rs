@@ -82,7 +82,6 @@ impl Alarm {
 
 struct Listener {
     gateway: Arc<Gateway>,
-    ask: Arc<Ask>,
     format: Format,
     heartbeat: Duration,
     since: i64,
@@ -105,12 +104,11 @@ pub async fn serve(
     format: Format,
 ) -> Result<Response, Error> {
     let place = gateway.limits.listen(asking)?;
-    let ticks = gateway.feed.watch();
+    let ticks = gateway.feed.watch(&ask);
     let first = Some(Box::new(changes::read(&gateway.database, &ask, since).await?));
     let ends = ask.caller().expires().map(|left| Instant::now() + left);
     let listener = Listener {
         gateway,
-        ask,
         format,
         heartbeat,
         since,
@@ -162,7 +160,7 @@ impl Listener {
             if self.gateway.stopping.is_stopped() || self.has_expired() {
                 return Some(self.over());
             }
-            match self.ticks.page(&self.gateway, &self.ask, self.since).await {
+            match self.ticks.page(&self.gateway, self.since).await {
                 Ok(page) if page.is_empty() => {
                     self.since = page.next;
                     self.is_behind = self.ticks.are_ahead_of(&page);

@@ -153,7 +153,7 @@ pub async fn serve(
         Mode::Normal => None,
         _ => Some(gateway.limits.listen(asking)?),
     };
-    let ticks = (asked.mode != Mode::Normal).then(|| gateway.feed.watch());
+    let ticks = (asked.mode != Mode::Normal).then(|| gateway.feed.watch(&ask));
     let first = changes::read(&gateway.database, &ask, since).await?;
     let mode = asked.mode;
     let feed = Feed {
@@ -265,7 +265,7 @@ impl Feed {
                 }
             }
             let page = match &self.ticks {
-                Some(ticks) => ticks.page(&self.gateway, &self.ask, self.since).await,
+                Some(ticks) => ticks.page(&self.gateway, self.since).await,
                 None => {
                     changes::read(&self.gateway.database, &self.ask, self.since).await.map(Arc::new)
                 }
