@@ -120,7 +120,11 @@ pub async fn serve(
         is_over: false,
         _place: place,
     };
-    let body = Body::from_stream(stream::unfold(listener, Listener::step));
+    // On the heap: it would be copied at each of its steps.
+    let body = Body::from_stream(stream::unfold(Box::new(listener), |mut listener| async move {
+        let sent = listener.step().await?;
+        Some((Result::<_, Infallible>::Ok(sent), listener))
+    }));
     let kind = match format {
         Format::Sse => "text/event-stream",
         Format::Ndjson => "application/x-ndjson",
@@ -136,12 +140,12 @@ pub async fn serve(
 
 impl Listener {
     /// What is sent next, when there is something.
-    async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+    async fn step(&mut self) -> Option<Bytes> {
         if self.is_over {
             return None;
         }
         if let Some(page) = self.first.take() {
-            return Some((Ok(self.advance(&page)), self));
+            return Some(self.advance(&page));
         }
         let heartbeat = Instant::now() + self.heartbeat;
         let mut pause = PAUSE;
@@ -154,7 +158,7 @@ impl Listener {
                     () = self.alarm.rings(until) => true,
                 };
                 if is_quiet && heartbeat <= Instant::now() {
-                    return Some((Ok(place(self.format, self.since)), self));
+                    return Some(place(self.format, self.since));
                 }
             }
             if self.gateway.stopping.is_stopped() || self.has_expired() {
@@ -168,7 +172,7 @@ impl Listener {
                         tokio::time::sleep(TICK).await;
                     }
                 }
-                Ok(page) => return Some((Ok(self.advance(&page)), self)),
+                Ok(page) => return Some(self.advance(&page)),
                 // The database is away: what has come up is read when it is back.
                 Err(error) if error.status.is_server_error() => {
                     tokio::select! {
@@ -178,12 +182,12 @@ impl Listener {
                     pause = (pause * 2).min(PAUSE_MAX);
                     self.is_behind = true;
                     if Instant::now() >= heartbeat {
-                        return Some((Ok(place(self.format, self.since)), self));
+                        return Some(place(self.format, self.since));
                     }
                 }
                 Err(error) => {
                     self.is_over = true;
-                    return Some((Ok(fault(self.format, &error)), self));
+                    return Some(fault(self.format, &error));
                 }
             }
         }
@@ -200,8 +204,8 @@ impl Listener {
     }
 
     /// The gateway stops, or the token has expired: the reader goes on elsewhere, or with another.
-    fn over(mut self) -> (Result<Bytes, Infallible>, Self) {
+    fn over(&mut self) -> Bytes {
         self.is_over = true;
-        (Ok(place(self.format, self.since)), self)
+        place(self.format, self.since)
     }
 }
