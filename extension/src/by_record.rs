@@ -6,17 +6,19 @@ use pgrx::pg_sys;
 
 use crate::body::Body;
 use crate::history;
+use crate::key_pages::{KeyEntry, KeyPages};
 use crate::named::ROWS_KEPT_BYTES_MAX;
 use crate::shape::Shape;
-use crate::straight::Line;
+use crate::straight::generation;
 use crate::unordered::Listed;
 use crate::walk::{Sight, Stored, Walk};
 
-/// Changes between two looks at whether it pays to go by records.
+/// Changes between two looks at whether it pays to go by records, and before the first.
 const CHANGES_BETWEEN: i64 = 1024;
+const CHANGES_BEFORE: i64 = 128;
 /// What it costs, in changes that are passed (0.3 µs each, measured with a hundred revisions of 10,000 records): a page of
 /// the key's entries, and a record's row by its key or by a look from a change.
-const COST_OF_PAGE: i64 = 25;
+const COST_OF_PAGE: i64 = 10;
 const COST_OF_RECORD: i64 = 4;
 
 /// How a reader of changes gets on.
@@ -42,7 +44,8 @@ impl<'a> Pace<'a> {
     pub fn note(&mut self, number: i64, is_shown: bool) -> Option<Vec<Change>> {
         self.passed += 1;
         self.shown += i64::from(is_shown);
-        if is_shown || self.passed % CHANGES_BETWEEN != 0 || !self.is_slow(number) {
+        let is_time = self.passed % CHANGES_BETWEEN == CHANGES_BEFORE;
+        if is_shown || !is_time || !self.is_slow(number) {
             return None;
         }
         let changes = self.by_record(number);
@@ -74,80 +77,128 @@ impl<'a> Pace<'a> {
     /// The latest change of each record, if it is above a number: the first of them, the last first. None where the
     /// key has entries that can't be read where they stand.
     fn by_record(&self, since: i64) -> Option<Vec<Change>> {
+        let key = Walk::of_records(self.shape, self.sight);
+        let mut pages = KeyPages::of(&key, self.sight)?;
         let mut found = Found {
             range: since + 1..=self.until,
             body: Body::of(self.shape),
+            tops: Walk::of_places(self.shape, self.sight),
             records: Walk::of_records(self.shape, self.sight),
             listed: Listed::of(self.shape, self.sight),
             kept: Kept::at_most(self.max as usize),
         };
         let mut record = Record::default();
-        let mut entries = Walk::of_all_entries(self.shape, self.sight);
-        while let Some(entry) = entries.next_entry() {
-            // SAFETY: the walk goes on only after.
-            let (id, revision) = unsafe { entry.key() };
-            if !record.has_begun || record.id != id {
-                pgrx::check_for_interrupts!();
-                found.end(&mut record);
-                record.begin(id, revision);
-                record.top = entries.row().map(|row| found.top(row));
-            } else if record.is_line {
-                record.go_on(revision);
-                if record.top.is_none() {
-                    record.top = entries.row().map(|row| found.top(row));
+        while pages.advance().ok()? {
+            let (mut at, count) = (0, pages.count().ok()?);
+            while at < count {
+                at += record.pass(&pages, at);
+                let entry = pages.entry(at).ok()?;
+                at += 1;
+                match entry {
+                    None => {}
+                    Some(entry) if record.has(entry.id) => record.go_on(&entry),
+                    Some(entry) => {
+                        found.end(&record);
+                        record.begin(&entry);
+                    }
                 }
             }
         }
-        found.end(&mut record);
-        entries.is_over().then(|| found.kept.in_order())
+        found.end(&record);
+        Some(found.kept.in_order())
     }
 }
 
-/// The record whose entries are being read.
+/// The record whose entries are being read, from the lowest revision up.
 #[derive(Default)]
 struct Record {
     has_begun: bool,
     id: Vec<u8>,
-    line: Line,
-    is_line: bool,
-    /// None as long as no row of it is seen.
-    top: Option<Top>,
+    /// The last entry's revision, and where its rows are: a row may have had versions.
+    top: Vec<u8>,
+    places: Vec<pg_sys::ItemPointerData>,
+    /// The top's, of a line so far; none of anything else.
+    generation: Option<u64>,
 }
 
+impl Record {
+    fn has(&self, id: &[u8]) -> bool {
+        self.has_begun && self.id == id
+    }
+
+    fn begin(&mut self, entry: &KeyEntry) {
+        self.has_begun = true;
+        self.id.clear();
+        self.id.extend_from_slice(entry.id);
+        self.generation = (generation(entry.revision) == 1).then_some(0);
+        self.keep(entry);
+    }
+
+    /// Passes entries of the line that have another of it behind them; how many.
+    fn pass(&mut self, pages: &KeyPages, at: usize) -> usize {
+        let Some(top) = self.generation.filter(|_| self.has_begun) else { return 0 };
+        let passed = pages.rising(at, &self.id, top + 1).saturating_sub(1);
+        self.generation = Some(top + passed as u64);
+        passed
+    }
+
+    fn go_on(&mut self, entry: &KeyEntry) {
+        match self.generation {
+            Some(top) if generation(entry.revision) == top + 1 => self.keep(entry),
+            Some(_) if self.top == entry.revision => self.places.push(entry.place()),
+            _ => self.generation = None,
+        }
+    }
+
+    fn keep(&mut self, entry: &KeyEntry) {
+        self.generation = self.generation.map(|top| top + 1);
+        self.top.clear();
+        self.top.extend_from_slice(entry.revision);
+        self.places.clear();
+        self.places.push(entry.place());
+    }
+}
+
+/// What the top of a line says of its record.
 enum Top {
     /// Neither shown nor in the way.
     Before,
     Shown(Change),
-    /// It says nothing of what is below.
+    /// Nothing.
     Other,
-}
-
-impl Record {
-    fn begin(&mut self, id: &[u8], top: &[u8]) {
-        self.id.clear();
-        self.id.extend_from_slice(id);
-        self.line.begin(top);
-        (self.has_begun, self.is_line, self.top) = (true, true, None);
-    }
-
-    /// A row may have had versions; but another revision than the top must not be taken for it.
-    fn go_on(&mut self, revision: &[u8]) {
-        let is_top_still = self.line.is_at(revision);
-        self.is_line = self.line.takes(revision) && (is_top_still || self.top.is_some());
-    }
 }
 
 /// What was found so far.
 struct Found<'a> {
     range: std::ops::RangeInclusive<i64>,
     body: Body<'a>,
+    tops: Walk<'a>,
     records: Walk<'a>,
     listed: Listed<'a>,
     kept: Kept,
 }
 
 impl Found<'_> {
-    fn top(&mut self, row: pg_sys::HeapTuple) -> Top {
+    /// Takes what is to be shown of a record whose entries have been read.
+    fn end(&mut self, record: &Record) {
+        if !record.has_begun {
+            return;
+        }
+        let id = Stored::of(&record.id);
+        // SAFETY: a text by its bytes.
+        let is_line = record.generation.is_some() && unsafe { !self.listed.has(id.datum()) };
+        match is_line.then(|| self.top(&record.places)) {
+            Some(Top::Before) => {}
+            Some(Top::Shown(change)) => self.kept.push(change),
+            Some(Top::Other) | None => self.look(&id),
+        }
+    }
+
+    fn top(&mut self, places: &[pg_sys::ItemPointerData]) -> Top {
+        let tops = &mut self.tops;
+        let Some(row) = places.iter().find_map(|place| tops.row_at(*place)) else {
+            return Top::Other;
+        };
         // SAFETY: a row of the twin, which stays until the walk goes on.
         unsafe { self.body.take(row) };
         match self.body.number() {
@@ -155,21 +206,6 @@ impl Found<'_> {
             number if number > *self.range.end() => Top::Other,
             number if number < *self.range.start() || !self.kept.wants(number) => Top::Before,
             _ => Top::Shown(self.kept.change(&self.body, true)),
-        }
-    }
-
-    /// Takes what is to be shown of a record whose entries have been read.
-    fn end(&mut self, record: &mut Record) {
-        if !record.has_begun {
-            return;
-        }
-        let id = Stored::of(&record.id);
-        // SAFETY: a text by its bytes.
-        let mut is_line = || unsafe { record.line.is_whole() && !self.listed.has(id.datum()) };
-        match record.top.take() {
-            Some(Top::Before) if record.is_line && is_line() => {}
-            Some(Top::Shown(change)) if record.is_line && is_line() => self.kept.push(change),
-            _ => self.look(&id),
         }
     }
 

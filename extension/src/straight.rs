@@ -97,6 +97,7 @@ impl Line {
     }
 }
 
-fn generation(stored: &[u8]) -> u64 {
+/// The generation of a revision in its stored form.
+pub fn generation(stored: &[u8]) -> u64 {
     RevisionId::sortable_generation(stored).unwrap_or_else(|error| row::unreadable(&error))
 }

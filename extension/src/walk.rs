@@ -117,14 +117,9 @@ impl<'a> Walk<'a> {
         Walk::by_key(shape, sight, keys, 1, forward)
     }
 
-    /// All entries of the key, the highest revision of a record first; a row is taken by `row`.
-    pub fn of_all_entries(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
-        let backward = pg_sys::ScanDirection::BackwardScanDirection;
-        let keys = [pg_sys::ScanKeyData::default(); 2];
-        let mut walk = Walk::by_key(shape, sight, keys, 0, backward);
-        walk.want_entries();
-        walk.go(0);
-        walk
+    /// Rows of which the key has said where they are, by `row_at`.
+    pub fn of_places(shape: &Shape, sight: &'a Sight) -> Walk<'a> {
+        Walk::of_records(shape, sight)
     }
 
     fn by_key(
@@ -233,14 +228,20 @@ impl<'a> Walk<'a> {
         unsafe { (*(*self.scan).iscan).xs_want_itup = true };
     }
 
-    /// The row of the entry at hand, if it is seen; it is there until the walk goes on.
-    pub fn row(&mut self) -> Option<pg_sys::HeapTuple> {
-        // SAFETY: the scan is at an entry; its slot is one for the table's rows, and keeps what it holds.
+    /// The row that an entry of the index said is at a place, if it is seen; it is there until the walk goes on.
+    pub fn row_at(&mut self, place: pg_sys::ItemPointerData) -> Option<pg_sys::HeapTuple> {
+        // SAFETY: the scan is open; its slot is one for the table's rows, and keeps what it holds.
         unsafe {
-            let slot = (*self.scan).slot;
-            let is_seen = pg_sys::index_fetch_heap((*self.scan).iscan, slot);
+            let (scan, slot) = ((*self.scan).iscan, (*self.scan).slot);
+            ((*scan).xs_heaptid, (*scan).xs_heap_continue) = (place, false);
+            let is_seen = pg_sys::index_fetch_heap(scan, slot);
             is_seen.then(|| pg_sys::ExecFetchSlotHeapTuple(slot, false, std::ptr::null_mut()))
         }
+    }
+
+    /// The index that it goes by, which is open as long as it is there.
+    pub fn index(&self) -> pg_sys::Relation {
+        self.index
     }
 
     /// The next entry of the index, whether anybody can see its row or not; it is there until the walk goes on. None

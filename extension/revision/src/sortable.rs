@@ -124,6 +124,11 @@ impl RevisionId {
         bytes.first() == Some(&FIRST)
     }
 
+    /// The first byte of ids of a generation in sortable form, where it alone says the generation.
+    pub fn sortable_first(generation: u64) -> Option<u8> {
+        (1..=SHORT_MAX.into()).contains(&generation).then(|| GENERATION_BASE + generation as u8)
+    }
+
     /// The generation of an id in sortable form.
     pub fn sortable_generation(bytes: &[u8]) -> Result<u64, RevisionIdError> {
         generation(bytes).map(|(generation, _)| generation)
