@@ -311,6 +311,9 @@ proptest! {
             let sortable = one.to_sortable();
             prop_assert_eq!(RevisionId::from_sortable(&sortable), Ok(one.clone()));
             prop_assert_eq!(RevisionId::is_first_sortable(&sortable), one.generation() == 1);
+            let first = RevisionId::sortable_first(one.generation());
+            prop_assert!(first.is_none_or(|first| sortable[0] == first));
+            prop_assert_eq!(first.is_some(), one.generation() < 225);
             let mut text = [0; REVISION_BYTES_MAX];
             let text = RevisionId::sortable_text(&sortable, &mut text).unwrap();
             prop_assert_eq!(text, one.to_string().into_bytes());
