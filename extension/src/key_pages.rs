@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, varsize_1b, varsize_4b};
 use revision::RevisionId;
 
-use crate::guard::{guarded, unguarded};
+use crate::unguarded::{self, guarded};
 use crate::walk::{Sight, Walk};
 
 const PAGE_BYTES: usize = pg_sys::BLCKSZ as usize;

@@ -83,7 +83,6 @@ mod about;
 mod argument;
 mod ddl;
 mod error;
-mod guard;
 mod policy;
 mod progress;
 mod rights;

@@ -32,12 +32,16 @@ unsafe extern "C-unwind" {
     ) -> *mut pg_sys::TupleTableSlot;
     pub fn MemoryContextDelete(context: pg_sys::MemoryContext);
     pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+    /// Declared in storage/predicate.h, which pgrx doesn't read.
+    pub fn PredicateLockRelation(relation: pg_sys::Relation, snapshot: pg_sys::Snapshot);
     pub fn ReadBuffer(relation: pg_sys::Relation, number: pg_sys::BlockNumber) -> pg_sys::Buffer;
     pub fn RelationGetNumberOfBlocksInFork(
         relation: pg_sys::Relation,
         fork: pg_sys::ForkNumber::Type,
     ) -> pg_sys::BlockNumber;
     pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
+    /// Declared in access/nbtree.h, which pgrx doesn't read.
+    pub fn _bt_checkpage(index: pg_sys::Relation, buffer: pg_sys::Buffer);
     pub fn cstring_to_text_with_len(bytes: *const u8, len: i32) -> *mut pg_sys::text;
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn heap_form_tuple(
