@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId, Value};
 
-use crate::argument::Json;
+use crate::argument::{Json, need};
 use crate::capture;
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
@@ -29,9 +29,10 @@ fn _record_id(key: AnyElement) -> String {
 #[pg_extern(sql = false)]
 fn _as_row(
     _of: Option<AnyElement>,
-    values: AnyElement,
+    values: Option<AnyElement>,
     call: pg_sys::FunctionCallInfo,
 ) -> Option<AnyElement> {
+    let values = need(values, "body");
     // SAFETY: Postgres hands every function its call information; a record's datum is a tuple that names its own type.
     unsafe {
         let row_type = pg_sys::get_fn_expr_rettype((*call).flinfo);

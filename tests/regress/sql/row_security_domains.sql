@@ -27,6 +27,7 @@ set role surveyor; select * from shown(); reset role;
 select godwit._as_row(null::plots, row(1, 2, 'x'::name, null::godwit.revision, null::text));
 select godwit._as_row(null::plots, row(1, 2));
 select godwit._as_row(null::plots, row(1, 'x'::text, 'x'::name, null::godwit.revision, null::text));
+select godwit._as_row(null::plots, null);
 drop policy own on plots;
 create policy own on plots using (tableoid = 'public.plots'::regclass and owner = current_user);
 set role surveyor; select * from shown(); reset role;
