@@ -409,8 +409,8 @@ fn members(shape: &Shape) -> String {
 
 /// Rows as if they stood in the table: under the table's name, with its generated columns. `row` is one of them, of
 /// `rows`; `beside` are other columns and their names. Where a whole row is named, it must be of the table's type, as it
-/// is of a function's result. Elsewhere a nested query does, through which the twin's indexes are found. Of a partitioned
-/// table they are rows of its root.
+/// is of a function's result. Elsewhere a nested query does, through which the twin's indexes are found. In which
+/// partition a row was is not kept: who asks for it is told nothing, for what a policy hides by it would be shown.
 fn as_table(
     shape: &Shape,
     names_row: bool,
@@ -421,15 +421,20 @@ fn as_table(
     let name = quote(&shape.name);
     let stored = columns(shape, |column| format!("({row}).{column}"));
     let others: String = beside.iter().map(|(of, named)| format!(", {of} as {named}")).collect();
-    let relation = shape.relation.to_u32();
-    let stored = format!("(select {stored}{others}, {relation}::oid as tableoid {rows}) {name}");
+    // SAFETY: a catalog look-up by OID.
+    let kind = unsafe { pg_sys::get_rel_relkind(shape.relation) } as u8;
+    let (place, placed) = match kind == pg_sys::RELKIND_PARTITIONED_TABLE {
+        true => (String::new(), ""),
+        false => (format!(", {}::oid as tableoid", shape.relation.to_u32()), ", tableoid"),
+    };
+    let stored = format!("(select {stored}{others}{place} {rows}) {name}");
     if names_row {
         // A table's name leaves room for its twin's, so for this one.
         let rows = quote(&format!("{}_", shape.name));
         let (whole, table) = (whole_row(shape), &shape.table);
         let others: String = beside.iter().map(|(_, named)| format!(", {named}")).collect();
         return format!(
-            "(select {whole} as _godwit_row{others}, tableoid from {stored}) {rows}
+            "(select {whole} as _godwit_row{others}{placed} from {stored}) {rows}
               cross join lateral cast({rows}._godwit_row as {table}) {name}"
         );
     }

@@ -37,6 +37,22 @@ set role surveyor; select * from shown(); reset role;
 drop policy own on plots;
 create policy own on plots using (exists (select from pg_class c where c.oid = plots.tableoid and c.relname = 'plots') and owner = current_user);
 set role surveyor; select * from shown(); reset role;
+-- In which partition a deleted row was isn't kept: what a policy hides by it stays hidden.
+create table rooms (id int, kind text, body text, primary key (id, kind)) partition by list (kind);
+create table rooms_open partition of rooms for values in ('open');
+create table rooms_secret partition of rooms for values in ('secret');
+select godwit.track('rooms');
+insert into rooms values (1, 'open', 'hello'), (2, 'secret', 'not for all');
+create policy no_secret on rooms using (tableoid <> 'public.rooms_secret'::regclass);
+alter table rooms enable row level security;
+grant select on rooms to surveyor;
+delete from rooms where id = 2;
+set role surveyor;
+select id, body from rooms;
+select _id, body from rooms_history;
+select id from godwit.changes(tables => '{rooms}');
+reset role;
+drop table rooms, rooms_history;
 \set VERBOSITY terse
 drop table plots cascade; drop table plots_history;
 drop function shown;
