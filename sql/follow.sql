@@ -264,7 +264,7 @@ declare
     array_name text;
 begin
     for array_name in
-        select a.attname from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+        select a.attname from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])
           join pg_type t on t.oid = godwit._base_type(a.atttypid) and t.typcategory = 'A'
          where i.indrelid = relation and i.indisprimary
     loop
@@ -275,7 +275,7 @@ begin
                       detail = 'Records are named by texts: [0:1]={1,2} and {1,2} would be one record.';
         end if;
     end loop;
-    if exists (select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+    if exists (select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])
                 where i.indrelid = relation and i.indisprimary and godwit._base_type(a.atttypid) = 'jsonb'::regtype) then
         raise exception '% has a primary key of type jsonb', relation::regclass
             using errcode = 'invalid_table_definition',

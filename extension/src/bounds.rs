@@ -36,7 +36,36 @@ unsafe fn counts_otherwise(type_oid: pg_sys::Oid, datum: pg_sys::Datum) -> bool 
         let dimensions = (*array).ndim as usize;
         let sizes = array.cast::<u8>().add(size_of::<pg_sys::ArrayType>()).cast::<i32>();
         let lower = std::slice::from_raw_parts(sizes.add(dimensions), dimensions);
-        lower.iter().any(|bound| *bound != 1)
+        lower.iter().any(|bound| *bound != 1) || has_element_that_does(array)
+    }
+}
+
+/// # Safety
+/// The array must be whole.
+unsafe fn has_element_that_does(array: *mut pg_sys::ArrayType) -> bool {
+    // SAFETY: the array names its elements' type, of which they are taken apart.
+    unsafe {
+        let element = (*array).elemtype;
+        let base = pg_sys::getBaseType(element);
+        let may_be = pg_sys::get_element_type(base) != pg_sys::InvalidOid
+            || pg_sys::get_typtype(base) as u8 == pg_sys::TYPTYPE_COMPOSITE;
+        if !may_be {
+            return false;
+        }
+        let (mut length, mut by_value, mut align) = (0, false, 0);
+        pg_sys::get_typlenbyvalalign(element, &mut length, &mut by_value, &mut align);
+        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        pg_sys::deconstruct_array(
+            array,
+            element,
+            length.into(),
+            by_value,
+            align,
+            &mut values,
+            &mut nulls,
+            &mut count,
+        );
+        (0..count as usize).any(|at| !*nulls.add(at) && counts_otherwise(element, *values.add(at)))
     }
 }
 

@@ -264,7 +264,7 @@ pub fn put_at_once(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
 
 /// Whether an error is the policies' refusal of a row.
 fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
-    failure.sqlstate.to_string() == "42501" && policy::applies(shape)
+    failure.is_denied() && policy::applies(shape)
 }
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
@@ -333,7 +333,7 @@ fn refused(shape: &Shape, sent: &Sent, failure: Failure, waits: Waits) -> Outcom
 /// What another session holds is tried again with the next batch (`retry.rs`).
 fn left_for_later(shape: &Shape, sent: &Sent, mut failure: Failure) -> Outcome {
     let id = put::short(sent.id());
-    failure.message = format!("another session writes record {id:?}: the next batch tries again");
+    failure.message = format!("another session writes record {id:?}: your next batch tries again");
     keep(shape, sent, &failure, Waits::Hardly);
     Outcome::Rejected(failure.message)
 }

@@ -110,11 +110,13 @@ pub fn waiting_for(shape: &Shape, columns: &[String], parents: &[serde_json::Val
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
 }
 
-/// Revisions of this table that an earlier call left, for another session held their records.
-pub fn left(shape: &Shape) -> Vec<Entry> {
+/// Revisions of this table that earlier calls of who writes now have left, for another session held their records. What was
+/// tried again last comes last.
+pub fn left(shape: &Shape, max: i32) -> Vec<Entry> {
     let sql = "select number, record_id, revision::text, record from godwit.rejected
-                where relation = $1 and sqlstate = $2 order by number";
-    let args = [spi::oid(shape.relation), spi::text(HELD)];
+                where relation = $1 and sqlstate = $2 and by = godwit._author()
+                order by at, number limit $3";
+    let args = [spi::oid(shape.relation), spi::text(HELD), spi::int8(max.into())];
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
 }
 

@@ -19,15 +19,22 @@ use crate::role;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
+use crate::subtransaction;
 
 /// Most refused revisions that one call tries again.
 const RETRIES_MAX: i32 = 100_000;
+/// Left revisions that a batch tries: each may take some 20 ms while another session holds it.
+const LEFT_MAX: i32 = 5;
 
 /// Puts a batch and what it may have been waiting for, or what may have been waiting for it.
 pub fn put_and_retry(shape: &Rc<Shape>, sent: &[Sent]) -> Vec<Outcome> {
     let all: Vec<&Sent> = sent.iter().collect();
     let outcomes = put_revisions::put_all(shape, &all);
-    retry(shape, sent, outcomes)
+    let outcomes = retry(shape, sent, outcomes);
+    if outcomes.iter().any(|outcome| !outcome.is_refusal()) {
+        try_left(shape);
+    }
+    outcomes
 }
 
 /// Tries what was refused again after what came with it, and then what waited for that.
@@ -66,7 +73,6 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
         return;
     }
     rejected::forget(shape, &settled);
-    try_left(shape);
     let accepted = with(|outcome| *outcome == Outcome::Accepted);
     for key in foreign_keys_to(shape) {
         let Ok(child) = Shape::of(key.child) else { continue };
@@ -81,11 +87,19 @@ fn settle(shape: &Rc<Shape>, sent: &[Sent], outcomes: &[Outcome]) {
     }
 }
 
-/// Tries what earlier calls have left because another session held it.
+/// Tries some of what earlier calls of the same author have left because another session held it. What others have sent
+/// waits for them: they have other rights. A right or a function that is missing is no fault of this batch, nor does it
+/// say anything new of what was left: that stays as it is.
 fn try_left(shape: &Rc<Shape>) {
-    let entries = rejected::left(shape);
-    if !entries.is_empty() {
-        try_again(shape, entries, put_revisions::put_at_once);
+    if !rejected::any() {
+        return;
+    }
+    for entry in rejected::left(shape, LEFT_MAX) {
+        let again = || try_again(shape, vec![entry], put_revisions::put_at_once);
+        match subtransaction::attempt(again) {
+            Err(failure) if !failure.is_of_names() && !failure.is_denied() => failure.rethrow(),
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 

@@ -36,6 +36,7 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     // SAFETY: both tuples are rows of the relation.
     let after = unsafe { Cells::of(new, desc) };
     let id = shape.id(&after);
+    bounds::check(&shape, &id, &after);
     if expected::is_writing(shape.relation)
         && let Some(revision) = after.revision_at(shape.revision_number)
         && expected::is(shape.relation, &id, &revision)
@@ -46,7 +47,6 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         }
         return as_the_revision_says(&shape, &id, &revision, &after, new);
     }
-    bounds::check(&shape, &id, &after);
     let revision = if event == Event::Update {
         // SAFETY: as above.
         let before = unsafe { Cells::of(old, desc) };

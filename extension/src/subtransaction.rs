@@ -44,6 +44,11 @@ impl Failure {
         sqlstate.starts_with("42") && sqlstate != "42501"
     }
 
+    /// Whether a right is missing, or a policy lets a row not pass.
+    pub fn is_denied(&self) -> bool {
+        self.sqlstate.to_string() == "42501"
+    }
+
     /// Whether a unique constraint has found another row.
     pub fn is_taken(&self) -> bool {
         self.sqlstate.to_string() == "23505"

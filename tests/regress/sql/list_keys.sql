@@ -47,6 +47,19 @@ create table listed (k lists primary key, v text);
 select godwit.track('listed');
 insert into listed values (row(1, '{1,2}'), 'from one'), (row(2, null), 'none');
 insert into listed values (row(1, '[0:1]={1,2}'), 'from nought');
+select status from godwit.put_revisions('tags', '[
+    {"id": "{\"string\":\"[0:1]={c,d}\"}", "revision": "1-a", "attributes": {"path": {"string": "[0:1]={c,d}"}}}]');
+select reason from godwit.rejected where relation = 'tags'::regclass and record_id like '%0:1%';
+create table nested (k lists[] primary key);
+select godwit.track('nested');
+insert into nested values (array[row(1, '{1,2}')::lists]);
+insert into nested values (array[row(1, '[0:1]={1,2}')::lists]);
+drop table nested, nested_history;
+-- What a key only includes may be as it likes.
+create table included (id int, k int[], primary key (id) include (k));
+insert into included values (1, '[0:1]={1,2}');
+select godwit.track('included');
+drop table included, included_history;
 create table ranked (k int[] primary key, v text);
 insert into ranked values ('{}', 'none'), ('[0:1]={1,2}', 'from nought');
 select godwit.track('ranked');

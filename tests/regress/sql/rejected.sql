@@ -130,3 +130,21 @@ select * from differences('links');
 drop table links, links_history;
 drop function is_there();
 drop sequence tries;
+-- What another session held is tried by the next batch of who sent it, and by nobody else's. Where that has not the right to,
+-- it is left as it is, and the batch goes on.
+create table held (id text primary key, v int);
+create function asks_for_a_right() returns trigger language plpgsql as $$
+begin
+    if new.v = 13 then raise insufficient_privilege; end if;
+    return new;
+end $$;
+create trigger asks before insert on held for each row execute function asks_for_a_right();
+select godwit.track('held');
+insert into godwit.rejected (relation, record_id, revision, record, sqlstate, reason, by)
+select 'held', id, '1-a', jsonb_build_object('id', id, 'revision', '1-a', 'attributes', jsonb_build_object('v', jsonb_build_object('int', v))), '55P03', 'held', sender
+  from (values ('denied', '13', current_user::text), ('mine', '1', current_user), ('theirs', '1', 'somebody')) e(id, v, sender);
+select id, status from godwit.put_revisions('held', '[{"id": "other", "revision": "1-a", "attributes": {}}]');
+select record_id, sqlstate, reason, by = current_user as is_mine from godwit.rejected where relation = 'held'::regclass order by 1;
+select id, v from held order by 1;
+drop table held, held_history;
+drop function asks_for_a_right();
