@@ -74,7 +74,14 @@ fn scan_entries(
         guarded(|| {
             let index = unguarded::index_open(index, WRITING);
             let any = &raw mut pg_sys::SnapshotAnyData;
-            let scan = unguarded::index_beginscan_bitmap(index, any, count);
+            let scan = unguarded::index_beginscan_bitmap(
+                index,
+                any,
+                // Nobody counts its steps.
+                #[cfg(feature = "pg18")]
+                std::ptr::null_mut(),
+                count,
+            );
             (*scan).xs_want_itup = wants_entries;
             unguarded::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
             let out = look(scan);

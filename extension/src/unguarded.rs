@@ -60,6 +60,7 @@ unsafe extern "C-unwind" {
     pub fn index_beginscan_bitmap(
         index: pg_sys::Relation,
         snapshot: pg_sys::Snapshot,
+        #[cfg(feature = "pg18")] instrument: *mut pg_sys::IndexScanInstrumentation,
         keys: i32,
     ) -> pg_sys::IndexScanDesc;
     pub fn index_close(index: pg_sys::Relation, lock: pg_sys::LOCKMODE);
