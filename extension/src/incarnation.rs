@@ -133,6 +133,9 @@ fn remember(identity: &Identity, found: Option<i64>) {
     spi::run(sql, &args);
 }
 
+/// What the last part of a sequence's page says (commands/sequence.c).
+const MAGIC: u32 = 0x1717;
+
 /// What a sequence's one row holds (commands/sequence.h, which pgrx doesn't read).
 #[repr(C)]
 struct SequenceRow {
@@ -144,8 +147,8 @@ struct SequenceRow {
 /// The last number of a sequence of ours; none before its first. Read where it stands, as `pg_sequence_last_value` does,
 /// for no writer has a right on it: each asks this before its first number.
 pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
-    // SAFETY: a sequence is one page of one row, which is copied under the page's lock.
-    unsafe {
+    // SAFETY: a sequence is one page of one row, which is copied under the page's lock if the page says that it is one.
+    let found = unsafe {
         guarded(|| {
             // As `nextval` locks it, and keeps it locked.
             let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
@@ -153,15 +156,26 @@ pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
             let buffer = unguarded::ReadBuffer(relation, 0);
             unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
             let page = pg_sys::BufferGetPage(buffer);
+            let special = (*page.cast::<pg_sys::PageHeaderData>()).pd_special;
+            let is_sequence = u32::from(special) <= pg_sys::BLCKSZ - u32::BITS / 8
+                && page.add(special.into()).cast::<u32>().read_unaligned() == MAGIC;
+            if !is_sequence {
+                unguarded::UnlockReleaseBuffer(buffer);
+                unguarded::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+                return Err(());
+            }
             let item = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, 1));
             let head = (*item.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
             let row: *const SequenceRow = item.add(head.into()).cast();
             let found = (*row).is_called.then_some((*row).last_value);
             unguarded::UnlockReleaseBuffer(buffer);
             unguarded::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-            found
+            Ok(found)
         })
-    }
+    };
+    found.unwrap_or_else(|()| {
+        Error::Internal(format!("the page of sequence {sequence:?} is damaged")).report()
+    })
 }
 
 pub fn set_value(sequence: pg_sys::Oid, value: i64) {

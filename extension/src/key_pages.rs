@@ -132,6 +132,10 @@ impl<'w> KeyPages<'w> {
         let mut number = self.page.number(FAST_ROOT_AT)?;
         loop {
             pgrx::check_for_interrupts!();
+            // The first page is no page of entries: what names it is damaged.
+            if number == NO_PAGE {
+                return None;
+            }
             self.copy(number);
             number = match (self.page.is_ignored()?, self.page.flags()? & IS_LEAF != 0) {
                 (true, _) => self.page.next().filter(|next| *next != NO_PAGE)?,
