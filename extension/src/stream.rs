@@ -240,7 +240,9 @@ impl<'a> Source<'a> {
             let number = self.next_row()?;
             match self.is_reached() {
                 Some(true) => return Some(number),
-                Some(false) => {}
+                Some(false) => {
+                    pgrx::check_for_interrupts!();
+                }
                 None => self.look_on(number),
             }
         }
