@@ -314,8 +314,7 @@ fn args(ask: &Ask, since: i64, until: i64, horizon: i64) -> [Arg; 6] {
 
 /// Whether a reader who names records is better served by a look at each of them than at the stream.
 fn goes_by_records(ask: &Ask, since: i64, until: i64) -> bool {
-    let ids = ask.ids.as_ref().map(|ids| ids.len() as i64);
-    ids.is_some_and(|ids| (until - since) / stream::CHANGES_A_RECORD > ids)
+    ask.ids.as_ref().is_some_and(|ids| stream::are_few(ids.len(), since, until))
 }
 
 /// One table's changes above `$1` and up to `$6`; a record's latest is that up to the horizon `$2`. Under policies each

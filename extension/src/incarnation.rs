@@ -159,21 +159,18 @@ pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
             let special = (*page.cast::<pg_sys::PageHeaderData>()).pd_special;
             let is_sequence = u32::from(special) <= pg_sys::BLCKSZ - u32::BITS / 8
                 && page.add(special.into()).cast::<u32>().read_unaligned() == MAGIC;
-            if !is_sequence {
-                unguarded::UnlockReleaseBuffer(buffer);
-                unguarded::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-                return Err(());
-            }
-            let item = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, 1));
-            let head = (*item.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
-            let row: *const SequenceRow = item.add(head.into()).cast();
-            let found = (*row).is_called.then_some((*row).last_value);
+            let found = is_sequence.then(|| {
+                let item = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, 1));
+                let head = (*item.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
+                let row: *const SequenceRow = item.add(head.into()).cast();
+                (*row).is_called.then_some((*row).last_value)
+            });
             unguarded::UnlockReleaseBuffer(buffer);
             unguarded::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-            Ok(found)
+            found
         })
     };
-    found.unwrap_or_else(|()| {
+    found.unwrap_or_else(|| {
         Error::Internal(format!("the page of sequence {sequence:?} is damaged")).report()
     })
 }

@@ -11,7 +11,7 @@ use crate::reach::Reach;
 use crate::role;
 use crate::shape::Shape;
 use crate::spi::{self, Row};
-use crate::stream::CHANGES_A_RECORD;
+use crate::stream::{self, CHANGES_A_RECORD};
 
 /// Changes that are looked through at a time: their bodies are held in memory.
 const CHANGES_AT_ONCE: usize = 1000;
@@ -50,7 +50,7 @@ pub fn between(
         return left;
     }
     if let Some(ids) = ids
-        && (until - since) / CHANGES_A_RECORD > ids.len() as i64
+        && stream::are_few(ids.len(), since, until)
     {
         let ids = ids.iter().map(String::as_str).collect();
         edits_of(shape, since, until, &ids).chunks(CHANGES_AT_ONCE).for_each(look);

@@ -259,16 +259,7 @@ unsafe fn read(
     unsafe {
         let count = (*desc).natts;
         let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
-        let next = || {
-            guarded(|| {
-                let is_there = unguarded::tuplestore_gettupleslot(store, true, false, slot);
-                if is_there {
-                    unguarded::slot_getsomeattrs_int(slot, count);
-                }
-                is_there
-            })
-        };
-        while next() {
+        while guarded(|| unguarded::take_next(store, slot)) {
             let values = std::slice::from_raw_parts((*slot).tts_values, count as usize);
             let revision = values.get(1).map(|value| row::plain_bytes(*value).to_vec());
             found(row::text(values[0]).to_owned(), revision);

@@ -26,19 +26,22 @@ const RETRIES_MAX: i32 = 100_000;
 /// Left revisions that a batch tries: each may take some 20 ms while another session holds it.
 const LEFT_MAX: i32 = 5;
 
+/// How revisions are put: `put_revisions::put_all` or `put_at_once`.
+type Put = fn(&Shape, &[&Sent]) -> Vec<Outcome>;
+
 /// Puts a batch and what it may have been waiting for, or what may have been waiting for it.
 pub fn put_and_retry(shape: &Rc<Shape>, sent: &[Sent]) -> Vec<Outcome> {
-    let all: Vec<&Sent> = sent.iter().collect();
-    let outcomes = put_revisions::put_all(shape, &all);
-    let outcomes = retry(shape, sent, outcomes);
+    let outcomes = put_by(put_revisions::put_all, shape, sent);
     if outcomes.iter().any(|outcome| !outcome.is_refusal()) {
         try_left(shape);
     }
     outcomes
 }
 
-/// Tries what was refused again after what came with it, and then what waited for that.
-fn retry(shape: &Rc<Shape>, sent: &[Sent], mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+/// Puts revisions, what was refused again after what came with it, and then what waited for that.
+fn put_by(put: Put, shape: &Rc<Shape>, sent: &[Sent]) -> Vec<Outcome> {
+    let all: Vec<&Sent> = sent.iter().collect();
+    let mut outcomes = put(shape, &all);
     loop {
         let (places, refused): (Vec<usize>, Vec<&Sent>) =
             sent.iter().enumerate().filter(|(place, _)| outcomes[*place].is_refusal()).unzip();
@@ -150,11 +153,7 @@ fn parents(shape: &Shape, key: &ForeignKey, accepted: &[&Sent]) -> Vec<serde_jso
 }
 
 /// Tries kept revisions of one table; what is accepted may have been waited for in turn.
-fn try_again(
-    shape: &Rc<Shape>,
-    entries: Vec<Entry>,
-    put: impl FnOnce(&Shape, &[&Sent]) -> Vec<Outcome>,
-) -> Vec<(Entry, Outcome)> {
+fn try_again(shape: &Rc<Shape>, entries: Vec<Entry>, put: Put) -> Vec<(Entry, Outcome)> {
     let mut known = Vec::new();
     let mut readable = Vec::new();
     for entry in entries {
@@ -166,9 +165,7 @@ fn try_again(
     readable.sort_by_key(|(_, sent)| sent.revision().generation());
     let (entries, sent): (Vec<Entry>, Vec<Sent>) = readable.into_iter().unzip();
     let _settings = shape.settings();
-    let all: Vec<&Sent> = sent.iter().collect();
-    let outcomes = put(shape, &all);
-    let outcomes = retry(shape, &sent, outcomes);
+    let outcomes = put_by(put, shape, &sent);
     known.extend(entries.into_iter().zip(outcomes));
     known
 }

@@ -79,6 +79,11 @@ pub fn page(
     Some((count, last))
 }
 
+/// Whether a look at each of so many records is less than one at all changes between two numbers.
+pub fn are_few(records: usize, since: i64, until: i64) -> bool {
+    (until - since) / CHANGES_A_RECORD > records as i64
+}
+
 /// These ids in the order of their bytes, each once.
 fn in_order<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut ids: Vec<&str> = ids.collect();
@@ -179,9 +184,14 @@ impl<'a> Source<'a> {
         let mut records = Walk::of_records(shape, sight);
         let mut other = Body::of(shape);
         let rows = match ids {
-            Some(ids) if (horizon - since) / CHANGES_A_RECORD > ids.len() as i64 => Rows::Listed(
-                named::changes(&mut records, &mut other, &ids, ask.leaves, since, horizon),
-            ),
+            Some(ids) if are_few(ids.len(), since, horizon) => Rows::Listed(named::changes(
+                &mut records,
+                &mut other,
+                &ids,
+                ask.leaves,
+                since,
+                horizon,
+            )),
             ids => {
                 let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect());
                 Rows::InOrder(Box::new(numbers), ids)

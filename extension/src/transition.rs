@@ -62,12 +62,7 @@ impl Rows {
         unsafe {
             let is_there = guarded(|| {
                 unguarded::tuplestore_select_read_pointer(table, pointer);
-                let is_there = unguarded::tuplestore_gettupleslot(table, true, false, slot);
-                if is_there {
-                    let count = (*(*slot).tts_tupleDescriptor).natts;
-                    unguarded::slot_getsomeattrs_int(slot, count);
-                }
-                is_there
+                unguarded::take_next(table, slot)
             });
             if !is_there {
                 return None;

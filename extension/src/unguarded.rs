@@ -92,10 +92,10 @@ unsafe extern "C-unwind" {
     pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
     pub fn relation_open(relation: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
     pub fn simple_heap_delete(table: pg_sys::Relation, place: pg_sys::ItemPointer);
-    pub fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, count: i32);
+    fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, count: i32);
     pub fn table_close(table: pg_sys::Relation, lock: pg_sys::LOCKMODE);
     pub fn tuplestore_alloc_read_pointer(table: *mut pg_sys::Tuplestorestate, flags: i32) -> i32;
-    pub fn tuplestore_gettupleslot(
+    fn tuplestore_gettupleslot(
         table: *mut pg_sys::Tuplestorestate,
         forward: bool,
         copy: bool,
@@ -115,6 +115,24 @@ unsafe extern "C-unwind" {
     );
     pub fn GetUserIdAndSecContext(user: *mut pg_sys::Oid, context: *mut i32);
     pub fn SetUserIdAndSecContext(user: pg_sys::Oid, context: i32);
+}
+
+/// Takes the next row of a tuplestore into a slot, with all its columns; false after the last.
+///
+/// # Safety
+/// The slot must be one for the store's rows, and this be called by `guarded`.
+pub unsafe fn take_next(
+    store: *mut pg_sys::Tuplestorestate,
+    slot: *mut pg_sys::TupleTableSlot,
+) -> bool {
+    // SAFETY: the caller vouches for both, and for the guard.
+    unsafe {
+        let is_there = tuplestore_gettupleslot(store, true, false, slot);
+        if is_there {
+            slot_getsomeattrs_int(slot, (*(*slot).tts_tupleDescriptor).natts);
+        }
+        is_there
+    }
 }
 
 /// Calls Postgres behind one guard: an error in any of it becomes a panic here.
