@@ -15,6 +15,7 @@ use std::rc::Rc;
 use crate::append_index::Indexes;
 use crate::append_plan::{Plan, Source};
 use crate::error::{Error, OrReport};
+use crate::expected;
 use crate::role;
 use crate::row::Cells;
 use crate::sequence;
@@ -62,8 +63,8 @@ pub struct Append<'a> {
 /// What has come of rows that were to be added.
 pub struct Added {
     pub rows: u64,
-    /// The records of those that were there already, be it as stubs.
-    pub known: Vec<String>,
+    /// Those that were there already, be it as stubs.
+    pub known: Vec<Revision>,
 }
 
 /// A twin that takes rows without SQL.
@@ -300,11 +301,16 @@ impl<'a> Append<'a> {
         let clashes: Vec<&Revision> = self.clashes.iter().map(|(_, revision)| revision).collect();
         let mut rows = self.written - clashes.len() as u64;
         if !clashes.is_empty() {
-            let insert = || twin::insert_by_sql(self.shape, &clashes);
+            // Whoever adds rows looks at what they make of a record afterwards.
+            let insert = || {
+                expected::while_capturing(self.shape.twin_relation, || {
+                    twin::insert_by_sql(self.shape, &clashes)
+                })
+            };
             rows += role::as_owner(self.shape.owner, insert);
             unordered::note(self.shape, twin::names(&clashes));
         }
-        let known = self.clashes.into_iter().map(|(_, revision)| revision.id).collect();
+        let known = self.clashes.into_iter().map(|(_, revision)| revision).collect();
         Added { rows, known }
     }
 }

@@ -13,6 +13,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
+use std::collections::HashSet;
 
 use crate::append::{self, Append, Head};
 use crate::capture_by_sql as by_sql;
@@ -127,10 +128,11 @@ impl OfRows {
 fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     let Some(twin) = append::fitting(shape) else {
         let overtaken = role::as_owner(shape.owner, || by_sql::inserted(shape, trigger));
-        return elect(shape, overtaken);
+        return elect(shape, &overtaken);
     };
     let mut new = Rows::new_of(trigger);
     let mut memory = OfRows::of(new.count());
+    let mut met = Vec::new();
     let added = twin.append(|append| {
         while let Some(cells) = new.next() {
             let written = Written::of(rows, cells);
@@ -143,33 +145,67 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
             }
             // SAFETY: what is handed out is used before the next row's turn.
             let again = unsafe { memory.next(|| inserted_again(shape, &written)) };
-            if let Some(previous) = again {
-                written.append(append, previous);
+            match again {
+                Ok(previous) => written.append(append, previous),
+                Err(known) => met.push(known),
             }
         }
     });
     new.end();
     expected::kept(shape.relation, added.rows);
-    elect(shape, added.known);
+    let known = added.known.into_iter();
+    met.extend(known.map(|known| (known.id, known.revision, known.attributes)));
+    elect(shape, &met);
 }
 
-/// An insert has no row to wait at: another session may have brought the same revision meanwhile, and what ends it.
-fn elect(shape: &Shape, ids: Vec<String>) {
-    if !ids.is_empty() {
-        reconcile::reconcile(shape, &ids, &Added::in_twin(&[]), None);
+/// A record and the revision that its row shows, with what that says.
+pub type RowShown = (String, RevisionId, Attributes);
+
+/// An insert has no row to wait at: another session may have brought the same revision meanwhile, and what ends it. Then
+/// the row, which came later, is an edit of what has ended; if it is still there.
+fn elect(shape: &Shape, met: &[RowShown]) {
+    if met.is_empty() {
+        return;
     }
+    let ids: Vec<String> = met.iter().map(|(id, ..)| id.clone()).collect();
+    let rows = role::as_owner(shape.owner, || {
+        let rows = reconcile::lock(shape, &ids);
+        let shown: HashSet<(&str, &RevisionId)> =
+            rows.iter().map(|(id, revision)| (id.as_str(), revision)).collect();
+        let is_there = |(id, revision, _): &&RowShown| shown.contains(&(id.as_str(), revision));
+        let edits = met.iter().filter(is_there).filter_map(|shown| anew(shape, shown));
+        let edits: Vec<Revision> = edits.collect();
+        expected::while_capturing(shape.twin_relation, || {
+            twin::insert(shape, &edits.iter().collect::<Vec<_>>());
+        });
+        rows
+    });
+    reconcile::reconcile(shape, &ids, &Added::in_twin(&[]), Some(rows));
 }
 
-/// What an insert over a tombstone goes on from; `None` where the twin has it already.
-fn inserted_again(shape: &Shape, written: &Written) -> Option<Option<pg_sys::Datum>> {
+/// The edit that a row is of a record that has ended.
+fn anew(shape: &Shape, (id, _, attributes): &RowShown) -> Option<Revision> {
+    let leaves = history::leaves(shape, id);
+    let (ended, _) = history::winner(&leaves).filter(|(_, deleted)| *deleted)?;
+    Some(Revision {
+        id: id.clone(),
+        revision: twin::edited(id, Some(ended), false, attributes),
+        previous: Some(ended.clone()),
+        deleted: false,
+        attributes: attributes.clone(),
+    })
+}
+
+/// What an insert over a tombstone goes on from; what it has made where the twin has that already.
+fn inserted_again(shape: &Shape, written: &Written) -> Result<Option<pg_sys::Datum>, RowShown> {
     let revision = row::read_revision(written.revision);
     let id = written.id();
-    if history::has_body(shape, &id, &revision) {
-        return None;
-    }
     let attributes = written.rows.row_attributes(written.cells);
+    if history::has_body(shape, &id, &revision) {
+        return Err((id, revision, attributes));
+    }
     let parent = history::parent(shape, &id, &revision, &attributes).or_report();
-    Some(parent.map(|(parent, _)| row::revision_datum(&parent)))
+    Ok(parent.map(|(parent, _)| row::revision_datum(&parent)))
 }
 
 fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
@@ -194,7 +230,7 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         expected::kept(shape.relation, added.rows);
     } else {
         let overtaken = role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
-        elect(shape, overtaken);
+        elect(shape, &overtaken);
     }
     old.end();
     new.end();
@@ -300,16 +336,19 @@ fn catch_up(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         twin = shape.twin,
         id = shape.id_of_row("o"),
     );
-    let missing = spi::rows_in_trigger(trigger, &sql, &[], |row| {
-        // SAFETY: the column is a whole row of the table. Inside a row a composite may have a short
-        // header, which detoasting makes whole again.
-        unsafe {
-            let header = pg_sys::pg_detoast_datum(row.need::<pg_sys::Datum>(1).cast_mut_ptr());
-            row_of_table(shape, header.cast())
-        }
-    });
+    let missing = spi::rows_in_trigger(trigger, &sql, &[], |row| shown_in(shape, row));
     for (id, revision, attributes) in missing {
         keep(shape, &id, &revision, attributes);
+    }
+}
+
+/// What the whole row of the table says that a query's row has for its first column.
+pub fn shown_in(shape: &Shape, row: &spi::Row) -> RowShown {
+    // SAFETY: the caller asks for such a query. Inside a row a composite may have a short header, which detoasting makes
+    // whole again.
+    unsafe {
+        let header = pg_sys::pg_detoast_datum(row.need::<pg_sys::Datum>(1).cast_mut_ptr());
+        row_of_table(shape, header.cast())
     }
 }
 
@@ -317,10 +356,7 @@ fn catch_up(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
 ///
 /// # Safety
 /// The header must be that of a composite datum of the table's row type.
-pub unsafe fn row_of_table(
-    shape: &Shape,
-    header: pg_sys::HeapTupleHeader,
-) -> (String, RevisionId, Attributes) {
+pub unsafe fn row_of_table(shape: &Shape, header: pg_sys::HeapTupleHeader) -> RowShown {
     // SAFETY: the caller vouches for the header.
     unsafe {
         let (cells, desc) = row::record_cells(header);
@@ -330,7 +366,7 @@ pub unsafe fn row_of_table(
     }
 }
 
-fn of_cells(shape: &Shape, cells: &Cells) -> (String, RevisionId, Attributes) {
+fn of_cells(shape: &Shape, cells: &Cells) -> RowShown {
     let revision = cells.revision_at(shape.revision_number).unwrap_or_else(|| {
         crate::error::Error::Internal(format!("a row of {} has no revision", shape.table)).report()
     });

@@ -4,14 +4,15 @@
 
 use pgrx::pg_sys;
 
+use crate::capture::{self, RowShown};
 use crate::expected;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
 use crate::unordered;
 
-/// Returns the records whose new revisions another session has made something of meanwhile.
-pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
+/// Returns the new revisions of which another session has made something meanwhile.
+pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown> {
     let sql = format!(
         "{insert}
          select {id}, n._rev, {parent}, false, null {columns} from godwit_new n {known}",
@@ -27,7 +28,7 @@ pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String>
 }
 
 /// The same for an UPDATE, which may have made other records of its rows.
-pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
+pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown> {
     let sql = format!(
         "{insert}
          select {id}, n._rev, coalesce(o._rev, {parent}), false, {kept} {columns}
@@ -74,19 +75,21 @@ fn same_record(shape: &Shape) -> String {
     }
 }
 
-/// The records whose new revisions have children already. They have come after those.
-fn overtaken(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<String> {
+/// The new revisions that have children already. They have come after those.
+fn overtaken(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown> {
     let sql = format!(
-        "select distinct {id} from godwit_new n where exists (
+        "select {row} from godwit_new n where exists (
                 select from {twin} c where c._id = {id} and c._prev = n._rev
                    and c._rev > godwit._generation_floor(n._rev, 1)
                    and c._rev < godwit._generation_floor(n._rev, 2))",
+        row = shape.whole_row("n"),
         id = shape.id_of_row("n"),
         twin = shape.twin,
     );
-    let ids: Vec<String> = spi::rows_in_trigger(trigger, &sql, &[], |row| row.need(1));
+    let found = spi::rows_in_trigger(trigger, &sql, &[], |row| capture::shown_in(shape, row));
+    let ids: Vec<String> = found.iter().map(|(id, ..)| id.clone()).collect();
     unordered::list(shape, &ids);
-    ids
+    found
 }
 
 pub fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {

@@ -86,13 +86,7 @@ fn rows_where(shape: &Shape, differ: impl Iterator<Item = String>) -> Vec<Row> {
         id = shape.id_of_row("t"),
         differs = differ.collect::<Vec<String>>().join(" or ")
     );
-    spi::rows(&sql, &[], |row| {
-        // SAFETY: the column is a whole row of the table.
-        unsafe {
-            let header = pg_sys::pg_detoast_datum(row.need::<pg_sys::Datum>(1).cast_mut_ptr());
-            capture::row_of_table(shape, header.cast())
-        }
-    })
+    spi::rows(&sql, &[], |row| capture::shown_in(shape, row))
 }
 
 /// Whether a text can be cast to a column's type.

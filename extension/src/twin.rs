@@ -150,8 +150,8 @@ impl<'a> Added<'a> {
     }
 
     /// Forgets the bodies of records that another session has brought revisions of.
-    fn forget(&mut self, ids: &[String]) {
-        let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    fn forget(&mut self, known: &[Revision]) {
+        let ids: HashSet<&str> = known.iter().map(|known| known.id.as_str()).collect();
         for (new, body) in self.revisions.iter().zip(&mut self.bodies) {
             if ids.contains(new.id.as_str()) {
                 *body = None;
