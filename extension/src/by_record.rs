@@ -6,7 +6,8 @@ use pgrx::pg_sys;
 
 use crate::body::Body;
 use crate::history;
-use crate::key_pages::{KeyEntry, KeyPages};
+use crate::key_page::KeyEntry;
+use crate::key_pages::KeyPages;
 use crate::named::ROWS_KEPT_BYTES_MAX;
 use crate::shape::Shape;
 use crate::straight::generation;

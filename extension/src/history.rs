@@ -9,13 +9,14 @@ use revision::{Attributes, RevisionId};
 use crate::argument::Json;
 use crate::error::Error;
 use crate::extra::Extra;
+use crate::key_top::{self, Top};
 use crate::role;
 use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
 use crate::unguarded::{self, guarded};
-use crate::walk::{self, Entry, Stored, of_record};
+use crate::walk::{self, of_record};
 
 /// The highest revision of a record and whether it deletes. Where the record is not in the table
 /// all its leaves are tombstones, and this is the one that a new insert continues from.
@@ -27,69 +28,17 @@ pub fn highest(shape: &Shape, id: &str) -> Option<(RevisionId, bool)> {
     .flatten()
 }
 
-/// Whether the twin's key has no entry for a record, not even one that nobody sees yet or any more. Of most records
-/// that are inserted this is so, and it takes neither a snapshot nor the twin itself.
+/// Whether the twin's key is known to have no entry for a record, not even one that nobody sees yet or any more. Of most
+/// records that are inserted this is so, and it takes neither a snapshot nor the twin itself.
 pub fn is_new(shape: &Shape, id: &str) -> bool {
-    // SAFETY: the scan is open, and stands behind a guard.
-    let is_over = |scan| unsafe { unguarded::index_getnext_tid(scan, FORWARD).is_null() };
-    scan_entries(shape, &mut [of_record(id)], false, is_over)
+    key_top::of(shape, id, |top| matches!(top, Top::Nothing)) == Some(true)
 }
 
-/// Whether this is a record's highest revision by the twin's key alone: it has the revision, and nothing above, not
-/// even an entry that nobody sees. Where it isn't so, `highest` tells.
+/// Whether this is known to be a record's highest revision by the twin's key alone: it has the revision, and nothing
+/// above, not even an entry that nobody sees. Where it isn't so, `highest` tells.
 pub fn is_highest(shape: &Shape, id: &str, revision: &[u8]) -> bool {
-    let stored = Stored::of(revision);
-    let not_below = pg_sys::BTGreaterEqualStrategyNumber;
-    let from = walk::key(2, not_below, pg_sys::F_BYTEAGE, Some(stored.datum()));
-    scan_entries(shape, &mut [of_record(id), from], true, |scan| {
-        let mut is_there = false;
-        // SAFETY: the scan is open, stands behind a guard, and an entry is read before it goes on.
-        unsafe {
-            while !unguarded::index_getnext_tid(scan, FORWARD).is_null() {
-                if Entry::at_short(scan).is_none_or(|entry| entry.key().1 != revision) {
-                    return false;
-                }
-                is_there = true;
-            }
-        }
-        is_there
-    })
-}
-
-const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
-
-/// Hands a scan of the twin's key to `look`, which takes entries whatever rows they are of: for who is about to write.
-/// What an entry says is read only where it is wanted. It stands behind one guard, as `unguarded.rs` asks.
-fn scan_entries(
-    shape: &Shape,
-    keys: &mut [pg_sys::ScanKeyData],
-    wants_entries: bool,
-    look: impl Fn(pg_sys::IndexScanDesc) -> bool,
-) -> bool {
-    shape.lock_twin();
-    let (index, count, keys) = (shape.twin_index(), keys.len() as i32, keys.as_mut_ptr());
-    // SAFETY: the index is closed again; its lock lasts to the end of the transaction. The keys are of its first
-    // columns. A scan that was begun for a bitmap has no rows to fetch, and hands out their places.
-    unsafe {
-        guarded(|| {
-            let index = unguarded::index_open(index, WRITING);
-            let any = &raw mut pg_sys::SnapshotAnyData;
-            let scan = unguarded::index_beginscan_bitmap(
-                index,
-                any,
-                // Nobody counts its steps.
-                #[cfg(feature = "pg18")]
-                std::ptr::null_mut(),
-                count,
-            );
-            (*scan).xs_want_itup = wants_entries;
-            unguarded::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
-            let out = look(scan);
-            unguarded::index_endscan(scan);
-            unguarded::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
-            out
-        })
-    }
+    let is_it = |top: Top| matches!(top, Top::Entry(entry, true) if entry.revision == revision);
+    key_top::of(shape, id, is_it) == Some(true)
 }
 
 /// What is kept beside the columns of a revision.

@@ -12,6 +12,7 @@ use crate::append_plan::Plan;
 use crate::codec::Codec;
 use crate::era::Eras;
 use crate::error::{Error, OrReport};
+use crate::key_top::Near;
 use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::spi;
@@ -69,6 +70,8 @@ pub struct Shape {
     pub eras: Eras,
     /// How rows are added to the twin without SQL, once that was looked at; see `append.rs`.
     pub append: OnceLock<Option<Rc<Plan>>>,
+    /// Where in the twin's key the last look for a record ended.
+    pub near: Near,
     /// What the catalog cache calls the columns' types, whose names are in `type_name`.
     type_hashes: Vec<u32>,
 }
@@ -339,6 +342,7 @@ impl Shape {
                 policies: Vec::new(),
                 eras: Eras::default(),
                 append: OnceLock::new(),
+                near: Near::default(),
                 type_hashes: Vec::new(),
             }
         });

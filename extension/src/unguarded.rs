@@ -57,18 +57,7 @@ unsafe extern "C-unwind" {
         options: i32,
         state: *mut pg_sys::BulkInsertStateData,
     );
-    pub fn index_beginscan_bitmap(
-        index: pg_sys::Relation,
-        snapshot: pg_sys::Snapshot,
-        #[cfg(feature = "pg18")] instrument: *mut pg_sys::IndexScanInstrumentation,
-        keys: i32,
-    ) -> pg_sys::IndexScanDesc;
     pub fn index_close(index: pg_sys::Relation, lock: pg_sys::LOCKMODE);
-    pub fn index_endscan(scan: pg_sys::IndexScanDesc);
-    pub fn index_getnext_tid(
-        scan: pg_sys::IndexScanDesc,
-        direction: pg_sys::ScanDirection::Type,
-    ) -> pg_sys::ItemPointer;
     pub fn index_insert(
         index: pg_sys::Relation,
         values: *mut pg_sys::Datum,
@@ -80,13 +69,6 @@ unsafe extern "C-unwind" {
         info: *mut pg_sys::IndexInfo,
     ) -> bool;
     pub fn index_open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
-    pub fn index_rescan(
-        scan: pg_sys::IndexScanDesc,
-        keys: *mut pg_sys::ScanKeyData,
-        key_count: i32,
-        order_bys: *mut pg_sys::ScanKeyData,
-        order_by_count: i32,
-    );
     /// Declared in commands/sequence.h, which pgrx doesn't read.
     pub fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
     pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
