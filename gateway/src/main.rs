@@ -13,7 +13,15 @@ const REFUSED: u8 = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ended = match Cli::parse().command {
+    // On a worker: what the main thread takes itself it hands to another thread, each connection for one.
+    match tokio::spawn(run(Cli::parse().command)).await {
+        Ok(code) => code,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn run(command: Command) -> ExitCode {
+    let ended = match command {
         Command::Serve(config) => {
             log("info", config.log_format);
             serve::run(*config).await.map(|()| Ending::Done)
