@@ -10,7 +10,7 @@ use crate::erase;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
-use crate::reconcile::{self, Shown};
+use crate::reconcile;
 use crate::row::{self, Cells};
 use crate::shape::Shape;
 use crate::spi;
@@ -31,6 +31,18 @@ pub enum Grafted {
     Known,
 }
 
+/// How a batch goes about what another session may be bringing at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// There is none, as most often: a row that has come to the table meanwhile is an error as any other that is taken.
+    Nobody,
+    /// Such a row is stepped back from, and the winner elected anew. But where revisions are met, it fails with
+    /// `Error::Overtaken`.
+    SteppingBack,
+    /// Whoever brings a part of it is waited for, one after the other.
+    InOrder,
+}
+
 type Key<'a> = (&'a str, &'a RevisionId);
 
 /// What the twin has, or will have, of a revision.
@@ -48,17 +60,25 @@ struct Known {
     followed: usize,
 }
 
-/// Adds the batch, whose parents come before their children, and shows the winners. Where another session brings a
-/// part of it at the same time it fails with `Error::Overtaken`, unless it is to go in order.
-pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> {
+/// Adds the batch, whose parents come before their children, and shows the winners.
+pub fn graft(shape: &Shape, batch: &[&Arrival], meeting: Meeting) -> Vec<Grafted> {
     let ids: BTreeSet<&str> = batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
     for id in &ids {
         twin::check_id(shape, id);
     }
-    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-    let locked = reconcile::lock(shape, &ids);
+    // Where the twin has nothing of a record there is no row that could be locked. Of those that come with a first
+    // revision it mostly has nothing; of the others a row mostly says that it has something.
+    let first = if shape.is_complete { with_first_revisions(batch) } else { BTreeSet::new() };
+    let mut new = without_revisions(shape, &Sight::now(), first.clone());
+    let may_have_rows = ids.iter().filter(|id| !new.contains(*id)).map(|id| id.to_string());
+    let locked = reconcile::lock(shape, &may_have_rows.collect::<Vec<_>>());
     let sight = Sight::now();
-    let new = without_revisions(shape, &sight, batch, &locked);
+    let mut others: BTreeSet<&str> = ids.difference(&first).copied().collect();
+    for (id, _) in &locked {
+        others.remove(id.as_str());
+    }
+    new.append(&mut without_revisions(shape, &sight, others));
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     let mut known = known(shape, &sight, batch, &new);
     drop(sight);
     let mut bodies: Vec<&Revision> = Vec::new();
@@ -91,10 +111,12 @@ pub fn graft(shape: &Shape, batch: &[&Arrival], in_order: bool) -> Vec<Grafted> 
     let added = expected::while_capturing(shape.twin_relation, || {
         let added = match bodies.is_empty() {
             true => Added::in_twin(&[]),
-            false if in_order => twin::insert_in_order(shape, &bodies),
+            false if meeting == Meeting::InOrder => twin::insert_in_order(shape, &bodies),
             false => {
                 let is_stub = |new: &Revision| stubs.contains(&(new.id.as_str(), &new.revision));
-                twin::insert_unless_overtaken(shape, &bodies, is_stub, new)
+                let mut added = twin::insert_unless_overtaken(shape, &bodies, is_stub, new);
+                added.may_meet_rows = meeting != Meeting::Nobody;
+                added
             }
         };
         if added.is_met {
@@ -162,18 +184,18 @@ fn follow<'a>(
     }
 }
 
-/// The records of a batch of which the twin has nothing. One that has a row isn't looked at.
+/// The records of a batch that come with a first revision.
+fn with_first_revisions<'a>(batch: &[&'a Arrival]) -> BTreeSet<&'a str> {
+    let is_first = |arrival: &&&Arrival| arrival.revision.revision.generation() == 1;
+    batch.iter().filter(is_first).map(|arrival| arrival.revision.id.as_str()).collect()
+}
+
+/// Those of some records of which the twin has nothing.
 fn without_revisions<'a>(
     shape: &Shape,
     sight: &Sight,
-    batch: &[&'a Arrival],
-    locked: &Shown,
+    mut ids: BTreeSet<&'a str>,
 ) -> BTreeSet<&'a str> {
-    let mut ids: BTreeSet<&str> =
-        batch.iter().map(|arrival| arrival.revision.id.as_str()).collect();
-    for (id, _) in locked {
-        ids.remove(id.as_str());
-    }
     if ids.is_empty() {
         return ids;
     }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
-use crate::graft::{self, Arrival, Grafted};
+use crate::graft::{self, Arrival, Grafted, Meeting};
 use crate::left;
 use crate::policy;
 use crate::put;
@@ -170,20 +170,28 @@ fn _put_revisions_text(
 }
 
 fn of_jsonb(shape: &Shape, datum: pg_sys::Datum) -> Vec<Result<Sent, Unreadable>> {
-    let take = |record| put::checked_record(shape, record).and_then(Sent::read).ok();
     // SAFETY: the SQL declares the argument as jsonb.
     let found = unsafe { sent_jsonb::records(datum) };
-    let sent = found.and_then(|found| found.into_iter().map(take).collect::<Option<Vec<_>>>());
-    if let Some(sent) = sent {
-        return sent.into_iter().map(Ok).collect();
-    }
-    // SAFETY: as above.
-    let json = unsafe { Json::from_datum(datum, false) };
-    of_text(shape, &json.map(Json::into_text).unwrap_or_default())
+    all_of(shape, found).unwrap_or_else(|| {
+        // SAFETY: as above.
+        let json = unsafe { Json::from_datum(datum, false) };
+        one_by_one(shape, &json.map(Json::into_text).unwrap_or_default())
+    })
+}
+
+fn of_text(shape: &Shape, records: &str) -> Vec<Result<Sent, Unreadable>> {
+    let found = serde_json::from_str(records).ok();
+    all_of(shape, found).unwrap_or_else(|| one_by_one(shape, records))
+}
+
+/// The records of a batch, if there is nothing wrong with any of them.
+fn all_of(shape: &Shape, found: Option<Vec<Record>>) -> Option<Vec<Result<Sent, Unreadable>>> {
+    let take = |record| put::checked_record(shape, record).and_then(Sent::read).ok().map(Ok);
+    found?.into_iter().map(take).collect()
 }
 
 /// Each is read by itself: one that can't be says nothing of the others.
-fn of_text(shape: &Shape, records: &str) -> Vec<Result<Sent, Unreadable>> {
+fn one_by_one(shape: &Shape, records: &str) -> Vec<Result<Sent, Unreadable>> {
     let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(records) else {
         Error::BadArgument("the revisions are a JSON array of records".into()).report()
     };
@@ -256,7 +264,7 @@ pub fn put_all(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
 /// had at once is left to a later call.
 pub fn put_at_once(shape: &Shape, sent: &[&Sent]) -> Vec<Outcome> {
     let put = |chunk| {
-        let tried = try_chunk(shape, chunk, Waits::Hardly);
+        let tried = try_chunk(shape, chunk, Waits::Hardly, Meeting::SteppingBack);
         tried.unwrap_or_else(|| put_halves(shape, chunk, Waits::Hardly))
     };
     sent.chunks(CHUNK_MAX).flat_map(put).collect()
@@ -269,7 +277,8 @@ fn is_forbidden(shape: &Shape, failure: &Failure) -> bool {
 
 fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
     let halves = |sorted: &[&Sent]| put_halves(shape, sorted, Waits::InTurn);
-    try_chunk(shape, chunk, Waits::InTurn).unwrap_or_else(|| in_one_order(shape, chunk, halves))
+    try_chunk(shape, chunk, Waits::InTurn, Meeting::Nobody)
+        .unwrap_or_else(|| in_one_order(shape, chunk, halves))
 }
 
 /// What a part has brought it holds on to while the next may wait for another session. So all go on by the ids, as what
@@ -293,15 +302,26 @@ fn in_one_order(
 
 fn put_halves(shape: &Shape, chunk: &[&Sent], waits: Waits) -> Vec<Outcome> {
     let (first, second) = chunk.split_at(chunk.len() / 2);
-    let put =
-        |half| try_chunk(shape, half, waits).unwrap_or_else(|| put_halves(shape, half, waits));
+    let put = |half| {
+        let tried = try_chunk(shape, half, waits, Meeting::SteppingBack);
+        tried.unwrap_or_else(|| put_halves(shape, half, waits))
+    };
     [put(first), put(second)].concat()
 }
 
 /// None where one of several is refused, or held by another session that isn't waited for.
-fn try_chunk(shape: &Shape, chunk: &[&Sent], waits: Waits) -> Option<Vec<Outcome>> {
-    let outcome = match attempt(shape, chunk, waits, false) {
-        Err(failure) if failure.is_overtaken => attempt(shape, chunk, waits, true),
+fn try_chunk(
+    shape: &Shape,
+    chunk: &[&Sent],
+    waits: Waits,
+    meeting: Meeting,
+) -> Option<Vec<Outcome>> {
+    let outcome = match attempt(shape, chunk, waits, meeting) {
+        // It may be another session's row, or a rule of the table's.
+        Err(failure) if meeting == Meeting::Nobody && failure.is_taken() => {
+            return try_chunk(shape, chunk, waits, Meeting::SteppingBack);
+        }
+        Err(failure) if failure.is_overtaken => attempt(shape, chunk, waits, Meeting::InOrder),
         outcome => outcome,
     };
     let failure = match outcome {
@@ -368,7 +388,7 @@ fn attempt(
     shape: &Shape,
     chunk: &[&Sent],
     waits: Waits,
-    in_order: bool,
+    meeting: Meeting,
 ) -> Result<Vec<Outcome>, Failure> {
     let arrivals: Vec<&Arrival> = chunk.iter().map(|sent| &sent.arrival).collect();
     subtransaction::attempt(|| {
@@ -377,7 +397,7 @@ fn attempt(
         if let Some(refused) = policy::applies(shape).then(refused).flatten() {
             policy::refused(shape, &refused.revision.id).report()
         }
-        let grafted = role::as_owner(shape.owner, || graft::graft(shape, &arrivals, in_order));
+        let grafted = role::as_owner(shape.owner, || graft::graft(shape, &arrivals, meeting));
         let outcome = |grafted| match grafted {
             Grafted::Accepted => Outcome::Accepted,
             Grafted::Known => Outcome::Known,

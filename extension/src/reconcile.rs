@@ -251,7 +251,8 @@ fn write(shape: &Shape, due: &[Due], added: &Added, has_inserted: &mut bool) -> 
     let update = |rows| spi::run(&update_sql(shape), &[rows]);
     all &= show(shape, due.iter().filter(|due| due.row.is_some()), added, update);
     let new: Vec<&Due> = due.iter().filter(|due| due.row.is_none()).collect();
-    let steps_back = !std::mem::replace(has_inserted, *has_inserted || !new.is_empty());
+    let is_first = !std::mem::replace(has_inserted, *has_inserted || !new.is_empty());
+    let steps_back = is_first && added.may_meet_rows;
     all & show(shape, new.into_iter(), added, |rows| insert(shape, rows, steps_back))
 }
 

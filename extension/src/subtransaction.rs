@@ -49,9 +49,9 @@ impl Failure {
         self.sqlstate.to_string() == "42501"
     }
 
-    /// Whether a unique constraint has found another row.
+    /// Whether a unique or exclusion constraint has found another row.
     pub fn is_taken(&self) -> bool {
-        self.sqlstate.to_string() == "23505"
+        ["23505", "23P01"].contains(&self.sqlstate.to_string().as_str())
     }
 
     /// Whether another session holds what couldn't be waited for.

@@ -118,6 +118,8 @@ pub struct Added<'a> {
     pub is_met: bool,
     /// Of which of them that is known.
     pub met: Vec<&'a Revision>,
+    /// Whether a row that another session has just inserted is to be stepped back from.
+    pub may_meet_rows: bool,
     /// Records of which the twin had no revision, not even a stub, before these.
     new: BTreeSet<&'a str>,
     bodies: Vec<Option<Vec<Option<pg_sys::Datum>>>>,
@@ -127,7 +129,8 @@ impl<'a> Added<'a> {
     /// Revisions of which the twin alone says what they say.
     pub fn in_twin(revisions: &'a [&'a Revision]) -> Added<'a> {
         let bodies = revisions.iter().map(|_| None).collect();
-        Added { revisions, is_met: false, met: Vec::new(), new: BTreeSet::new(), bodies }
+        let (met, new) = (Vec::new(), BTreeSet::new());
+        Added { revisions, is_met: false, met, may_meet_rows: true, new, bodies }
     }
 
     /// Whether the twin had nothing of a record before these.
