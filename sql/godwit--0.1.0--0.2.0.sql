@@ -11,6 +11,7 @@ drop function godwit._copy_privileges(regclass, regclass);
 drop function godwit._first_revision(text, text[], anyelement);
 drop function godwit._parent(oid, anyelement);
 drop function godwit._put_revisions(oid, jsonb);
+drop function godwit._revs_diff(oid, jsonb);
 drop function godwit._record(oid, anyelement);
 drop function godwit.records(regclass, text, integer);
 drop function godwit._records(oid, text, integer);
@@ -335,7 +336,7 @@ create or replace function godwit._retry_rejected(relation oid, max integer)
 create or replace function godwit._discard_rejected(relation oid, numbers bigint[]) returns bigint
     language c volatile strict as 'MODULE_PATHNAME', '_discard_rejected_wrapper';
 
-create or replace function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
+create or replace function godwit._revs_diff(relation oid, revisions text) returns text
     language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
 
 create or replace function godwit._changes_on_wire(since bigint, tables text[], max integer, include text, style text, ids text[],
@@ -1716,7 +1717,7 @@ create or replace function godwit.revs_diff(
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
-    as $$ select godwit._revs_diff(relation, revisions) $$;
+    as $$ select godwit._revs_diff(relation, revisions::text)::jsonb $$;
 
 comment on function godwit.revs_diff is
     'Of {"record id": ["revision", …]} what is not here, with possible ancestors.';

@@ -125,7 +125,7 @@ create function godwit._retry_rejected(relation oid, max integer)
     language c volatile strict as 'MODULE_PATHNAME', '_retry_rejected_wrapper';
 create function godwit._discard_rejected(relation oid, numbers bigint[]) returns bigint
     language c volatile strict as 'MODULE_PATHNAME', '_discard_rejected_wrapper';
-create function godwit._revs_diff(relation oid, revisions jsonb) returns jsonb
+create function godwit._revs_diff(relation oid, revisions text) returns text
     language c volatile strict as 'MODULE_PATHNAME', '_revs_diff_wrapper';
 create function godwit._changes_on_wire(since bigint, tables text[], max integer, include text, style text, ids text[],
                                         filter jsonb)

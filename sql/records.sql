@@ -96,6 +96,6 @@ create function godwit.revs_diff(
     volatile
     security invoker
     set search_path = pg_catalog, pg_temp
-    as $$ select godwit._revs_diff(relation, revisions) $$;
+    as $$ select godwit._revs_diff(relation, revisions::text)::jsonb $$;
 comment on function godwit.revs_diff is
     'Of {"record id": ["revision", …]} what is not here, with possible ancestors.';

@@ -436,14 +436,23 @@ fn _history(
 /// What of the revisions named is not here: by record id, the missing and what might be their
 /// ancestors: leaves of a lower generation than the highest that is missing.
 #[pg_extern(sql = false)]
-fn _revs_diff(relation: pg_sys::Oid, revisions: Json) -> JsonB {
+fn _revs_diff(relation: pg_sys::Oid, revisions: &str) -> String {
+    #[derive(serde::Serialize)]
+    struct Diff<'a> {
+        missing: BTreeSet<&'a RevisionId>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        possible_ancestors: Vec<&'a RevisionId>,
+    }
     let shape = Shape::of(relation).or_report();
     let _settings = Settings::path(PINNED_PATH);
     let asked: BTreeMap<String, Vec<RevisionId>> =
-        serde_json::from_value(revisions.read().or_report()).unwrap_or_else(|error| {
+        serde_json::from_str(revisions).unwrap_or_else(|error| {
             let reason = format!("expected {{\"record id\": [\"revision\", …]}}: {error}");
             Error::BadRecord(reason).report()
         });
+    if asked.keys().any(|id| id.contains('\0')) {
+        Error::BadRecord("a record id holds U+0000".into()).report()
+    }
     let sql = format!(
         "select _godwit_row._id, _godwit_row._rev, {} from {} _godwit_row where _godwit_row._id = any ($1)
             and (not _godwit_row._stub or _godwit_row._seq is not null)",
@@ -462,24 +471,22 @@ fn _revs_diff(relation: pg_sys::Oid, revisions: Json) -> JsonB {
         known.entry(id).or_default().insert(revision, leaf);
     }
     let none = BTreeMap::new();
-    let mut answer = serde_json::Map::new();
-    for (id, revisions) in asked {
-        let here = known.get(&id).unwrap_or(&none);
-        let missing: BTreeSet<RevisionId> =
-            revisions.into_iter().filter(|revision| !here.contains_key(revision)).collect();
-        let Some(highest) = missing.last().map(RevisionId::generation) else { continue };
-        let ancestors: Vec<&RevisionId> = here
+    let mut answer: BTreeMap<&str, Diff> = BTreeMap::new();
+    for (id, revisions) in &asked {
+        let here = known.get(id).unwrap_or(&none);
+        let missing: BTreeSet<&RevisionId> =
+            revisions.iter().filter(|revision| !here.contains_key(*revision)).collect();
+        let Some(highest) = missing.last().map(|last| last.generation()) else { continue };
+        let possible_ancestors = here
             .iter()
             .filter(|(revision, leaf)| **leaf && revision.generation() < highest)
             .map(|(revision, _)| revision)
             .collect();
-        let mut entry = serde_json::json!({"missing": missing});
-        if !ancestors.is_empty() {
-            entry["possible_ancestors"] = serde_json::json!(ancestors);
-        }
-        answer.insert(id, entry);
+        answer.insert(id, Diff { missing, possible_ancestors });
     }
-    JsonB(answer.into())
+    serde_json::to_string(&answer).unwrap_or_else(|error| {
+        Error::Internal(format!("an answer can't be written: {error}")).report()
+    })
 }
 
 /// Those of these records that the twin may have anything of. Most that a peer asks about are new to us, and where the

@@ -1,6 +1,7 @@
 //! In charge of parsing JSON that nests as deep as a record may: 64 levels of values take more brackets than
 //! serde_json takes by itself.
 
+use memchr::memchr2;
 use serde::de::DeserializeOwned;
 
 /// Brackets around brackets. Values may be nested 64 deep (docs/canonical.md), each level taking two
@@ -28,21 +29,32 @@ pub fn parse_within<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::
 /// The deepest nesting of brackets outside strings; what is not JSON may count wrong and then fails
 /// to parse.
 pub fn depth(bytes: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in bytes {
+    let (mut depth, mut deepest, mut at) = (0usize, 0, 0);
+    while let Some(byte) = bytes.get(at) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
+            b'"' => at = string_end(bytes, at + 1),
+            b'[' | b'{' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        at += 1;
     }
     deepest
+}
+
+/// Where a string's closing quote is, from behind its opening one; the end of the bytes where it has none.
+pub fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at;
+        }
+        at += 2;
+    }
+    bytes.len()
 }
 
 #[cfg(test)]
@@ -54,6 +66,9 @@ mod tests {
     fn depth_counts_brackets_outside_strings() {
         assert_eq!(depth(br#"{"a":["[[[",{"b\"]]":1}]}"#), 3);
         assert_eq!(depth(&[b'['; 20_000]), 20_000);
+        for unended in ["[\"", "[\"[", "[\"\\", "[\"\\\""] {
+            assert_eq!(depth(unended.as_bytes()), 1, "{unended}");
+        }
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub async fn missing(
     check_count(asked.values().map(Vec::len).sum(), gateway.config.batch_max)?;
     let json = serde_json::to_string(&asked)
         .map_err(|error| Error::bad_value(format!("the question can't be passed on: {error}")))?;
-    let sql = "select godwit.revs_diff(godwit.find_table($1), $2::jsonb)::text";
+    let sql = "select godwit._revs_diff(godwit.find_table($1), $2::text)";
     let answer = gateway.database.json(&caller, sql, &[text(&table), text(&json)]).await?;
     Ok(routes::json(StatusCode::OK, &answer))
 }

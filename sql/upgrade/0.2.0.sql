@@ -9,6 +9,7 @@ drop function godwit._copy_privileges(regclass, regclass);
 drop function godwit._first_revision(text, text[], anyelement);
 drop function godwit._parent(oid, anyelement);
 drop function godwit._put_revisions(oid, jsonb);
+drop function godwit._revs_diff(oid, jsonb);
 drop function godwit._record(oid, anyelement);
 drop function godwit.records(regclass, text, integer);
 drop function godwit._records(oid, text, integer);

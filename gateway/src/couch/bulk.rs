@@ -28,8 +28,9 @@ use crate::routes::{self, Gateway};
 const REPEATED_MAX: usize = 100;
 
 #[derive(Deserialize)]
-struct BulkDocs {
-    docs: Vec<Box<RawValue>>,
+struct BulkDocs<'a> {
+    #[serde(borrow)]
+    docs: Vec<&'a RawValue>,
     new_edits: Option<bool>,
 }
 
@@ -264,8 +265,8 @@ pub async fn revs_diff(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let mut asked: BTreeMap<String, Vec<String>> =
-        parameters::body(&headers, body, gateway.config.body_bytes_max).await?;
+    let bytes = body::bytes(&headers, body, gateway.config.body_bytes_max).await?;
+    let mut asked: BTreeMap<String, Vec<String>> = parameters::parse(&bytes)?;
     check_count(&gateway, asked.values().map(Vec::len).sum())?;
     for name in asked.values().flatten() {
         revision_id(name)?;
@@ -274,10 +275,15 @@ pub async fn revs_diff(
     let impossible = asked.extract_if(.., |id, _| id.contains('\0'));
     let impossible: BTreeMap<String, Json> =
         impossible.map(|(id, revisions)| (id, json!({"missing": revisions}))).collect();
-    let json = serde_json::to_string(&asked).map_err(|error| {
+    // What has been read is passed on as it came: written anew it would say the same.
+    let json = match impossible.is_empty() {
+        true => String::from_utf8(bytes.into()).map_err(|error| error.to_string()),
+        false => serde_json::to_string(&asked).map_err(|error| error.to_string()),
+    };
+    let json = json.map_err(|error| {
         Refusal::bad_request(format!("the question can't be passed on: {error}"))
     })?;
-    let sql = "select godwit.revs_diff(godwit.find_table($1), $2::jsonb)::text";
+    let sql = "select godwit._revs_diff(godwit.find_table($1), $2::text)";
     let answer = gateway.database.json(&caller, sql, &[text(&db), text(&json)]).await?;
     if impossible.is_empty() {
         return Ok(routes::json(StatusCode::OK, &answer));

@@ -44,12 +44,11 @@ const EXPONENTS_MAX: u64 = 1_000_000;
 /// How many digits the exponents of numbers stand for, one way or the other.
 fn exponents(json: &str) -> u64 {
     let bytes = json.as_bytes();
-    let (mut sum, mut at, mut in_string) = (0u64, 0, false);
+    let (mut sum, mut at) = (0u64, 0);
     while at < bytes.len() {
         match bytes[at] {
-            b'\\' if in_string => at += 1,
-            b'"' => in_string = !in_string,
-            b'e' | b'E' if !in_string && at > 0 && bytes[at - 1].is_ascii_digit() => {
+            b'"' => at = deep::string_end(bytes, at + 1),
+            b'e' | b'E' if at > 0 && bytes[at - 1].is_ascii_digit() => {
                 let digits = bytes[at + 1..].iter().skip_while(|byte| matches!(byte, b'+' | b'-'));
                 let exponent =
                     digits.take_while(|byte| byte.is_ascii_digit()).fold(0u64, |n, digit| {

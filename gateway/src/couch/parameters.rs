@@ -81,11 +81,15 @@ pub async fn body<T: DeserializeOwned>(
     body: Body,
     bytes_max: usize,
 ) -> Result<T, Refusal> {
-    let bytes = body::bytes(headers, body, bytes_max).await?;
-    if deep::depth(&bytes) > deep::BRACKETS_DEEP_MAX {
+    parse(&body::bytes(headers, body, bytes_max).await?)
+}
+
+/// The same of a body that is kept.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if deep::depth(bytes) > deep::BRACKETS_DEEP_MAX {
         return Err(Refusal::bad_request("the body is nested too deep"));
     }
-    deep::parse(&bytes).map_err(|error| match error.classify() {
+    deep::parse_within(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Refusal::bad_request(error.to_string()),
         _ => Refusal::bad_request("invalid UTF-8 JSON"),
     })
