@@ -1,6 +1,8 @@
 //! In charge of the connections, and of the one statement that a request runs.
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
+};
 use serde_json::value::RawValue;
 use std::path::Path;
 use tokio_postgres::config::SslMode;
@@ -53,6 +55,8 @@ impl Database {
         let timeout = config.statement_timeout_ms;
         let pool = Pool::builder(manager)
             .max_size(config.pool_size.into())
+            // The connection that was used last has its plans and its caches warm; by turns all would be cold.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(config.pool_wait()))
             .create_timeout(Some(config.pool_wait()))
