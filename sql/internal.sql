@@ -27,8 +27,8 @@ create function godwit._as_row(kind anyelement, body record) returns anyelement
     language c stable as 'MODULE_PATHNAME', '_as_row_wrapper';
 create function godwit._first_revision(id text, names text, body anyelement) returns godwit.revision
     language c stable strict as 'MODULE_PATHNAME', '_first_revision_of_wrapper';
-create function godwit._fill(relation oid) returns boolean
-    language c volatile strict as 'MODULE_PATHNAME', '_fill_wrapper';
+create function godwit._rewrite(relation oid) returns boolean
+    language c volatile strict as 'MODULE_PATHNAME', '_rewrite_wrapper';
 create function godwit._tombstone(id text, previous godwit.revision) returns godwit.revision
     language c immutable strict as 'MODULE_PATHNAME', '_tombstone_wrapper';
 create function godwit._parent(relation oid, shown anyelement) returns godwit.revision

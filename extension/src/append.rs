@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use crate::append_index::Indexes;
 use crate::append_plan::{Plan, Source};
+use crate::batch::{Batch, Slot};
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::role;
@@ -23,11 +24,6 @@ use crate::shape::Shape;
 use crate::twin::{self, Revision};
 use crate::unguarded::{self, guarded};
 use crate::unordered;
-
-/// How much is collected before it is written, in rows and bytes: as much as COPY
-/// (MAX_BUFFERED_TUPLES and MAX_BUFFERED_BYTES in commands/copyfrom.c).
-const ROWS_MAX: usize = 1000;
-const BYTES_MAX: usize = 65_535;
 
 /// What stands before a revision's body.
 pub struct Head<'a> {
@@ -44,13 +40,9 @@ pub struct Append<'a> {
     plan: Rc<Plan>,
     twin: pg_sys::Relation,
     indexes: Indexes,
-    slots: Vec<*mut pg_sys::TupleTableSlot>,
-    /// Of the rows in the slots.
+    batch: Batch,
+    /// Of the rows in the batch.
     have_extra: Vec<bool>,
-    filled: usize,
-    bytes: usize,
-    /// Holds what is collected; emptied when that is written.
-    batch: pg_sys::MemoryContext,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
     steps_back: bool,
@@ -116,17 +108,8 @@ impl<'a> Append<'a> {
                 shape,
                 twin,
                 indexes: Indexes::open(shape, &plan, twin),
-                slots: Vec::new(),
+                batch: Batch::open(twin),
                 have_extra: Vec::new(),
-                filled: 0,
-                bytes: 0,
-                batch: pg_sys::AllocSetContextCreateExtended(
-                    pg_sys::CurrentMemoryContext,
-                    c"godwit append".as_ptr(),
-                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                    pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-                ),
                 values: vec![pg_sys::Datum::from(0); plan.columns.len()],
                 nulls: vec![true; plan.columns.len()],
                 plan,
@@ -158,7 +141,7 @@ impl<'a> Append<'a> {
             sequence::author().into_datum().unwrap_or(pg_sys::Datum::from(0))
         });
         let sequence = *self.sequence.get_or_insert_with(sequence::begin);
-        let batch = self.batch;
+        let batch = self.batch.memory;
         // SAFETY: the text lives until the batch is written.
         let (id, number) = unsafe {
             guarded(|| {
@@ -188,88 +171,38 @@ impl<'a> Append<'a> {
             self.values[at] = value.unwrap_or(pg_sys::Datum::from(0));
             self.nulls[at] = value.is_none();
         }
-        self.collect();
+        // SAFETY: the plan has a source for each of the twin's columns.
+        unsafe { self.batch.take(&mut self.values, &mut self.nulls) };
         self.have_extra.push(head.extra.is_some());
-        if self.filled == ROWS_MAX || self.bytes >= BYTES_MAX {
-            // SAFETY: the slots hold what has been collected.
-            unsafe { self.flush() };
+        if self.batch.is_full() {
+            self.flush();
         }
-    }
-
-    /// Puts the row that the values make into the next slot.
-    fn collect(&mut self) {
-        let (batch, twin, relation) = (self.batch, self.twin, self.shape.twin_relation);
-        let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
-        let known = self.slots.get(self.filled).copied();
-        // SAFETY: the tuple is formed and stored before anything that it is made of goes; it lives
-        // until the batch is written.
-        let (slot, length) = unsafe {
-            guarded(|| {
-                let desc = (*twin).rd_att;
-                let slot = match known {
-                    Some(slot) => slot,
-                    None => {
-                        let ops = &raw const pg_sys::TTSOpsHeapTuple;
-                        unguarded::MakeSingleTupleTableSlot(desc, ops)
-                    }
-                };
-                let outer = pg_sys::MemoryContextSwitchTo(batch);
-                let tuple = unguarded::heap_form_tuple(desc, values, nulls);
-                pg_sys::MemoryContextSwitchTo(outer);
-                (*tuple).t_tableOid = relation;
-                // The slot's own: or it would be copied into the slot's memory once more.
-                unguarded::ExecStoreHeapTuple(tuple, slot, true);
-                (slot, (*tuple).t_len as usize)
-            })
-        };
-        if known.is_none() {
-            self.slots.push(slot);
-        }
-        self.filled += 1;
-        self.bytes += length;
     }
 
     /// Writes what has been collected.
-    unsafe fn flush(&mut self) {
-        if self.filled == 0 {
-            return;
-        }
-        // SAFETY: the slots hold tuples of the twin's own descriptor, and have their places in the heap
-        // when they are put into the indexes. A clash is read before its tuple goes.
+    fn flush(&mut self) {
+        self.batch.write();
+        // SAFETY: the rows have their places in the heap. What is allocated for them goes with the batch; a clash is
+        // read before its tuple does.
         unsafe {
-            let (twin, batch, count) = (self.twin, self.batch, self.filled as i32);
-            let outer = pg_sys::MemoryContextSwitchTo(batch);
-            let slots = self.slots.as_mut_ptr();
-            guarded(|| {
-                let command = unguarded::GetCurrentCommandId(true);
-                let no_state = std::ptr::null_mut();
-                unguarded::heap_multi_insert(twin, slots, count, command, 0, no_state);
-            });
+            let outer = pg_sys::MemoryContextSwitchTo(self.batch.memory);
             let mut from = 0;
-            while let Some(at) = self.indexes.insert(&self.slots, &self.have_extra, from) {
+            while let Some(at) = self.indexes.insert(self.batch.rows(), &self.have_extra, from) {
                 if self.steps_back {
                     Error::Overtaken.report()
                 }
-                let slot = self.slots[at];
+                let slot = self.batch.rows()[at];
                 self.clashes.push(((*slot).tts_tid, self.revision_in(slot)));
                 from = at + 1;
             }
-            let filled = &self.slots[..self.filled];
-            guarded(|| {
-                for slot in filled {
-                    // What `ExecClearTuple` does.
-                    ((*(**slot).tts_ops).clear.unwrap_unchecked())(*slot);
-                }
-                pg_sys::MemoryContextSwitchTo(outer);
-                unguarded::MemoryContextReset(batch);
-            });
+            pg_sys::MemoryContextSwitchTo(outer);
         }
+        self.written += self.batch.rows().len() as u64;
         self.have_extra.clear();
-        self.written += self.filled as u64;
-        (self.filled, self.bytes) = (0, 0);
+        self.batch.clear();
     }
 
-    unsafe fn revision_in(&self, slot: *mut pg_sys::TupleTableSlot) -> Revision {
+    unsafe fn revision_in(&self, slot: Slot) -> Revision {
         // SAFETY: the slot holds a row of the twin.
         let cells = unsafe { Cells::of_slot(slot) };
         twin::revision_of(self.shape, &cells).or_report()
@@ -281,8 +214,7 @@ impl<'a> Append<'a> {
         unsafe {
             self.flush();
             self.indexes.close();
-            let (twin, batch) = (self.twin, self.batch);
-            let (slots, clashes) = (&self.slots, &mut self.clashes);
+            let (twin, batch, clashes) = (self.twin, &self.batch, &mut self.clashes);
             guarded(|| {
                 unguarded::CommandCounterIncrement();
                 for (place, _) in &mut *clashes {
@@ -291,10 +223,7 @@ impl<'a> Append<'a> {
                 if !clashes.is_empty() {
                     unguarded::CommandCounterIncrement();
                 }
-                for slot in slots {
-                    unguarded::ExecDropSingleTupleTableSlot(*slot);
-                }
-                unguarded::MemoryContextDelete(batch);
+                batch.close();
                 unguarded::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
             });
         }

@@ -8,10 +8,9 @@ use pgrx::pg_sys;
 use std::rc::Rc;
 
 use crate::append_plan::{Plan, Planned, Takes};
+use crate::batch::Slot;
 use crate::shape::Shape;
 use crate::unguarded::{self, guarded};
-
-type Slot = *mut pg_sys::TupleTableSlot;
 
 pub enum Indexes {
     Own(Own),
@@ -200,7 +199,7 @@ impl ByExecutor {
         }
     }
 
-    unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot) -> bool {
+    unsafe fn insert(&mut self, slot: Slot) -> bool {
         // SAFETY: the caller has put the row into the heap.
         unsafe {
             let unsure = pg_sys::ExecInsertIndexTuples(

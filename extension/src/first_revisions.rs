@@ -1,5 +1,5 @@
-//! In charge of the first revisions of a table that has rows when it is tracked: their ids, made while the table is
-//! rewritten, and their rows in the twin.
+//! In charge of the ids of first revisions, of rows that were there when their table was tracked. Mostly they are made
+//! where the table is rewritten (`rewrite.rs`); what is here for SQL is for a table that takes ALTER TABLE.
 
 use pgrx::AnyElement;
 use pgrx::pg_sys;
@@ -7,13 +7,10 @@ use pgrx::prelude::*;
 use revision::{Encoder, RevisionId};
 use std::cell::{Cell, RefCell};
 
-use crate::append::{self, Fitting};
-use crate::catalog;
 use crate::codec::Codec;
 use crate::error::{Error, OrReport};
 use crate::row::{self, Cells};
 use crate::settings::Settings;
-use crate::shape::Shape;
 
 /// What is known of the rows that are being hashed: the type that they have, and their attributes by the bytes of
 /// their names.
@@ -36,11 +33,8 @@ thread_local! {
 /// attributes' names, which stand beside the members of `body`.
 #[pg_extern(sql = false)]
 fn _first_revision_of(id: &str, names: &str, body: AnyElement) -> Vec<u8> {
-    if id.is_empty() || id.len() > revision::ID_BYTES_MAX {
-        let reason = format!("must have 1 to {} bytes", revision::ID_BYTES_MAX);
-        Error::BadId { id: crate::put::short(id), reason }.report()
-    }
-    say_how_far();
+    check_id(id);
+    say_how_far(count());
     let tuple = Tuple::of(&body).or_report();
     // Taken out while it is used: a type's output function may lead here again.
     let known = BODIES.take().filter(|known| known.is_of(&tuple, names));
@@ -132,69 +126,27 @@ impl Drop for Bodies {
     }
 }
 
+pub fn check_id(id: &str) {
+    if id.is_empty() || id.len() > revision::ID_BYTES_MAX {
+        let reason = format!("must have 1 to {} bytes", revision::ID_BYTES_MAX);
+        Error::BadId { id: crate::put::short(id), reason }.report()
+    }
+}
+
 /// `godwit.track` hashes every row of a table in one statement: it says how far it is.
-fn say_how_far() {
+pub fn say_how_far(rows: u64) {
     const EACH: u64 = 250_000;
+    if rows.is_multiple_of(EACH) {
+        notice!("{rows} rows hashed");
+    }
+}
+
+/// How many rows this transaction has hashed, this one included.
+fn count() -> u64 {
     // SAFETY: reads the transaction's own state.
     let transaction = unsafe { pg_sys::GetTopTransactionIdIfAny() };
     let (of, rows) = HASHED.get();
     let rows = if of == transaction.into_inner() { rows + 1 } else { 1 };
     HASHED.set((transaction.into_inner(), rows));
-    if rows % EACH == 0 {
-        notice!("{rows} rows hashed");
-    }
-}
-
-/// Adds the first revisions of a table's rows to its twin, which has no index yet. False, and nothing is done, where
-/// that takes SQL: a table of partitions, a table that is no heap.
-#[pg_extern(sql = false)]
-fn _fill(relation: pg_sys::Oid) -> bool {
-    let _settings = Settings::path(c"pg_catalog, godwit, pg_temp");
-    catalog::require_owner(&[relation]).or_report();
-    let shape = Shape::of(relation).or_report();
-    if shape.twin_index() != pg_sys::InvalidOid {
-        Error::BadArgument(format!("{} has been filled", shape.twin)).report()
-    }
-    let _fixed = shape.settings();
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    // SAFETY: the table is open while it is looked at and read.
-    unsafe {
-        let table = pg_sys::table_open(relation, lock);
-        let class = &*(*table).rd_rel;
-        let is_heap = class.relkind as u8 == pg_sys::RELKIND_RELATION
-            && class.relam == pg_sys::HEAP_TABLE_AM_OID;
-        let twin = append::fitting(&shape).filter(|_| is_heap);
-        let fits = twin.is_some();
-        if let Some(twin) = twin {
-            copy(&shape, table, twin);
-        }
-        pg_sys::table_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
-        fits
-    }
-}
-
-/// # Safety
-/// The table must be open, and a heap.
-unsafe fn copy(shape: &Shape, table: pg_sys::Relation, twin: Fitting) {
-    use pg_sys::ScanOptions::{SO_ALLOW_PAGEMODE, SO_ALLOW_STRAT, SO_TYPE_SEQSCAN};
-    let flags = SO_TYPE_SEQSCAN | SO_ALLOW_STRAT | SO_ALLOW_PAGEMODE;
-    // SAFETY: the snapshot is registered while it is scanned with; a row is read before the next is asked for.
-    unsafe {
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        let slot = pg_sys::table_slot_create(table, std::ptr::null_mut());
-        let none = std::ptr::null_mut();
-        let scan = pg_sys::heap_beginscan(table, snapshot, 0, none, std::ptr::null_mut(), flags);
-        let mut cells = Cells::for_rows((*table).rd_att);
-        twin.append(|append| {
-            while pg_sys::heap_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
-            {
-                pgrx::check_for_interrupts!();
-                cells.take_slot(slot);
-                append.add_row(shape, &shape.id(&cells), &cells, None);
-            }
-        });
-        pg_sys::heap_endscan(scan);
-        pg_sys::ExecDropSingleTupleTableSlot(slot);
-        pg_sys::UnregisterSnapshot(snapshot);
-    }
+    rows
 }

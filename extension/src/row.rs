@@ -6,6 +6,7 @@ use revision::{Attributes, RevisionId, RevisionIdError, Value, ValueHash};
 use std::borrow::Borrow;
 use std::ffi::CStr;
 
+use crate::batch::Batch;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::shape::{Column, Shape};
@@ -410,6 +411,21 @@ impl Cells {
             self.values.copy_from_slice(std::slice::from_raw_parts((*slot).tts_values, count));
             self.nulls.copy_from_slice(std::slice::from_raw_parts((*slot).tts_isnull, count));
         }
+    }
+
+    /// Another value in the column at a position counted from 0.
+    pub fn put(&mut self, place: usize, datum: Option<pg_sys::Datum>) {
+        self.values[place] = datum.unwrap_or(pg_sys::Datum::from(0));
+        self.nulls[place] = datum.is_none();
+    }
+
+    /// Adds them to the rows that are to be written.
+    ///
+    /// # Safety
+    /// They must be of the columns of the batch's table.
+    pub unsafe fn add_to(&mut self, batch: &mut Batch) {
+        // SAFETY: the caller vouches for the columns.
+        unsafe { batch.take(&mut self.values, &mut self.nulls) };
     }
 
     /// Takes the first columns of another tuple, as many as a shorter copy of the descriptor has; the others stay.

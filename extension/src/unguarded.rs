@@ -42,13 +42,32 @@ unsafe extern "C-unwind" {
     pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
     /// Declared in access/nbtree.h, which pgrx doesn't read.
     pub fn _bt_checkpage(index: pg_sys::Relation, buffer: pg_sys::Buffer);
+    /// Declared in storage/predicate.h.
+    pub fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
     pub fn cstring_to_text_with_len(bytes: *const u8, len: i32) -> *mut pg_sys::text;
+    /// Declared in commands/cluster.h, which pgrx doesn't read.
+    pub fn finish_heap_swap(
+        old: pg_sys::Oid,
+        new: pg_sys::Oid,
+        is_system_catalog: bool,
+        swap_toast_by_content: bool,
+        check_constraints: bool,
+        is_internal: bool,
+        frozen_xid: pg_sys::TransactionId,
+        least_multixact: pg_sys::MultiXactId,
+        persistence: std::ffi::c_char,
+    );
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn heap_form_tuple(
         desc: pg_sys::TupleDesc,
         values: *mut pg_sys::Datum,
         nulls: *mut bool,
     ) -> pg_sys::HeapTuple;
+    fn heap_getnextslot(
+        scan: pg_sys::TableScanDesc,
+        direction: pg_sys::ScanDirection::Type,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool;
     pub fn heap_multi_insert(
         table: pg_sys::Relation,
         slots: *mut *mut pg_sys::TupleTableSlot,
@@ -71,6 +90,14 @@ unsafe extern "C-unwind" {
     pub fn index_open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
     /// Declared in commands/sequence.h, which pgrx doesn't read.
     pub fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
+    /// Declared in commands/cluster.h.
+    pub fn make_new_heap(
+        old: pg_sys::Oid,
+        tablespace: pg_sys::Oid,
+        #[cfg(not(any(feature = "pg13", feature = "pg14")))] access_method: pg_sys::Oid,
+        persistence: std::ffi::c_char,
+        lock: pg_sys::LOCKMODE,
+    ) -> pg_sys::Oid;
     pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
     pub fn relation_open(relation: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
     pub fn simple_heap_delete(table: pg_sys::Relation, place: pg_sys::ItemPointer);
@@ -110,6 +137,24 @@ pub unsafe fn take_next(
     // SAFETY: the caller vouches for both, and for the guard.
     unsafe {
         let is_there = tuplestore_gettupleslot(store, true, false, slot);
+        if is_there {
+            slot_getsomeattrs_int(slot, (*(*slot).tts_tupleDescriptor).natts);
+        }
+        is_there
+    }
+}
+
+/// Takes the next row of a heap into a slot, with all its columns; false after the last.
+///
+/// # Safety
+/// The slot must be one for the heap's rows, and this be called by `guarded`.
+pub unsafe fn take_next_row(
+    scan: pg_sys::TableScanDesc,
+    slot: *mut pg_sys::TupleTableSlot,
+) -> bool {
+    // SAFETY: the caller vouches for both, and for the guard.
+    unsafe {
+        let is_there = heap_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot);
         if is_there {
             slot_getsomeattrs_int(slot, (*(*slot).tts_tupleDescriptor).natts);
         }

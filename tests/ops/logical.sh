@@ -78,4 +78,16 @@ same plain tracked p
 well tracked
 is "truncated records end" "0" "$(sql tracked -c "select count(*) from godwit.records('p')")"
 echo "ok TRUNCATE"
+# What track() writes anew is no change of the table's.
+createdb late
+sql late -c "create extension godwit" -c "create table t (id int primary key, v text)" \
+    -c "insert into t select g, repeat('x', 9000) from generate_series(1, 50) g" \
+    -c "create publication late for table t" -c "select pg_create_logical_replication_slot('late', 'pgoutput')" \
+    -c "select godwit.track('t')" -c "insert into t values (51, 'y')" > /dev/null
+is "only what was written is decoded" "1" "$(sql late -c "
+    select count(*) from pg_logical_slot_get_binary_changes('late', null, null, 'proto_version', '1', 'publication_names', 'late')
+     where get_byte(data, 0) in (ascii('I'), ascii('U'), ascii('D'))")"
+sql late -c "select pg_drop_replication_slot('late')" > /dev/null
+echo "ok track() of a published table"
+
 for database in tracked copy; do sql "$database" -c "alter subscription from_$([ "$database" = copy ] && echo tracked || echo plain) disable" > /dev/null; done
