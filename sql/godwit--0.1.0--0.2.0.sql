@@ -1102,6 +1102,8 @@ begin
              _extra jsonb,
              constraint body_or_stub check (_stub or _seq is not null)
          )', twin_name, columns);
+    -- First revisions have nothing there, so it need not wait for them.
+    execute format('create index on %s (_id, _rev) where _extra is not null', twin_name);
     return twin_name::regclass;
 end
 $$;
@@ -1114,7 +1116,6 @@ begin
     execute format('alter table %s add primary key (_id, _rev)', twin);
     -- Numbers only grow, so nothing is ever put between those that are there.
     execute format('create index on %s (_seq) with (fillfactor = 100)', twin);
-    execute format('create index on %s (_id, _rev) where _extra is not null', twin);
     execute format('comment on table %s is %L', twin,
         'History twin of ' || relation || ': every revision of every record. Kept by godwit.');
 end
