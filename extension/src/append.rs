@@ -146,8 +146,10 @@ impl<'a> Append<'a> {
         let (id, number) = unsafe {
             guarded(|| {
                 let outer = pg_sys::MemoryContextSwitchTo(batch);
-                let id =
-                    unguarded::cstring_to_text_with_len(head.id.as_ptr(), head.id.len() as i32);
+                let id = unguarded::cstring_to_text_with_len(
+                    head.id.as_ptr().cast(),
+                    head.id.len() as i32,
+                );
                 pg_sys::MemoryContextSwitchTo(outer);
                 (id, sequence::draw_unguarded(sequence))
             })

@@ -8,8 +8,22 @@
 //! that would have to be dropped, and never panics: it reads, calls and writes by pointers.
 
 use pgrx::pg_sys;
+use std::ffi::c_char;
 
-unsafe extern "C-unwind" {
+/// Declares functions as pgrx has read them in the headers of the Postgres at hand: where one is another there, nothing
+/// is compiled.
+macro_rules! as_in_the_headers {
+    ($($visible:vis fn $name:ident(
+        $($(#[$condition:meta])* $argument:ident: $type:ty),* $(,)?
+    ) $(-> $returned:ty)?;)*) => {
+        unsafe extern "C-unwind" {
+            $($visible fn $name($($(#[$condition])* $argument: $type),*) $(-> $returned)?;)*
+        }
+        $(const _: unsafe fn($($(#[$condition])* $type),*) $(-> $returned)? = pg_sys::$name;)*
+    };
+}
+
+as_in_the_headers! {
     pub fn CommandCounterIncrement();
     pub fn FormIndexDatum(
         info: *mut pg_sys::IndexInfo,
@@ -32,31 +46,13 @@ unsafe extern "C-unwind" {
     ) -> *mut pg_sys::TupleTableSlot;
     pub fn MemoryContextDelete(context: pg_sys::MemoryContext);
     pub fn MemoryContextReset(context: pg_sys::MemoryContext);
-    /// Declared in storage/predicate.h, which pgrx doesn't read.
-    pub fn PredicateLockRelation(relation: pg_sys::Relation, snapshot: pg_sys::Snapshot);
     pub fn ReadBuffer(relation: pg_sys::Relation, number: pg_sys::BlockNumber) -> pg_sys::Buffer;
     pub fn RelationGetNumberOfBlocksInFork(
         relation: pg_sys::Relation,
         fork: pg_sys::ForkNumber::Type,
     ) -> pg_sys::BlockNumber;
     pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
-    /// Declared in access/nbtree.h, which pgrx doesn't read.
-    pub fn _bt_checkpage(index: pg_sys::Relation, buffer: pg_sys::Buffer);
-    /// Declared in storage/predicate.h.
-    pub fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
-    pub fn cstring_to_text_with_len(bytes: *const u8, len: i32) -> *mut pg_sys::text;
-    /// Declared in commands/cluster.h, which pgrx doesn't read.
-    pub fn finish_heap_swap(
-        old: pg_sys::Oid,
-        new: pg_sys::Oid,
-        is_system_catalog: bool,
-        swap_toast_by_content: bool,
-        check_constraints: bool,
-        is_internal: bool,
-        frozen_xid: pg_sys::TransactionId,
-        least_multixact: pg_sys::MultiXactId,
-        persistence: std::ffi::c_char,
-    );
+    pub fn cstring_to_text_with_len(bytes: *const c_char, len: i32) -> *mut pg_sys::text;
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn heap_form_tuple(
         desc: pg_sys::TupleDesc,
@@ -88,16 +84,6 @@ unsafe extern "C-unwind" {
         info: *mut pg_sys::IndexInfo,
     ) -> bool;
     pub fn index_open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
-    /// Declared in commands/sequence.h, which pgrx doesn't read.
-    pub fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
-    /// Declared in commands/cluster.h.
-    pub fn make_new_heap(
-        old: pg_sys::Oid,
-        tablespace: pg_sys::Oid,
-        #[cfg(not(any(feature = "pg13", feature = "pg14")))] access_method: pg_sys::Oid,
-        persistence: std::ffi::c_char,
-        lock: pg_sys::LOCKMODE,
-    ) -> pg_sys::Oid;
     pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
     pub fn relation_open(relation: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
     pub fn simple_heap_delete(table: pg_sys::Relation, place: pg_sys::ItemPointer);
@@ -113,8 +99,10 @@ unsafe extern "C-unwind" {
     pub fn tuplestore_rescan(table: *mut pg_sys::Tuplestorestate);
     pub fn tuplestore_select_read_pointer(table: *mut pg_sys::Tuplestorestate, pointer: i32);
     pub fn tuplestore_tuple_count(table: *mut pg_sys::Tuplestorestate) -> i64;
+}
 
-    // What never fails, and needs no guard at all.
+// What never fails, and needs no guard at all.
+as_in_the_headers! {
     pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
     pub fn heap_deform_tuple(
         tuple: pg_sys::HeapTuple,
@@ -124,6 +112,38 @@ unsafe extern "C-unwind" {
     );
     pub fn GetUserIdAndSecContext(user: *mut pg_sys::Oid, context: *mut i32);
     pub fn SetUserIdAndSecContext(user: pg_sys::Oid, context: i32);
+}
+
+// What stands in headers that pgrx doesn't read.
+unsafe extern "C-unwind" {
+    /// Of storage/predicate.h.
+    pub fn PredicateLockRelation(relation: pg_sys::Relation, snapshot: pg_sys::Snapshot);
+    /// Of access/nbtree.h.
+    pub fn _bt_checkpage(index: pg_sys::Relation, buffer: pg_sys::Buffer);
+    /// Of storage/predicate.h.
+    pub fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
+    /// Of commands/cluster.h.
+    pub fn finish_heap_swap(
+        old: pg_sys::Oid,
+        new: pg_sys::Oid,
+        is_system_catalog: bool,
+        swap_toast_by_content: bool,
+        check_constraints: bool,
+        is_internal: bool,
+        frozen_xid: pg_sys::TransactionId,
+        least_multixact: pg_sys::MultiXactId,
+        persistence: c_char,
+    );
+    /// Of commands/sequence.h.
+    pub fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
+    /// Of commands/cluster.h.
+    pub fn make_new_heap(
+        old: pg_sys::Oid,
+        tablespace: pg_sys::Oid,
+        #[cfg(not(any(feature = "pg13", feature = "pg14")))] access_method: pg_sys::Oid,
+        persistence: c_char,
+        lock: pg_sys::LOCKMODE,
+    ) -> pg_sys::Oid;
 }
 
 /// Takes the next row of a tuplestore into a slot, with all its columns; false after the last.
