@@ -18,5 +18,5 @@ elif suite == "couch":
     counts = {name: sum(map(int, re.findall(rf"^ℹ {name} (\d+)$", log, re.M))) for name in ("pass", "fail", "skipped")}
     print(f"{counts['pass']} passed, {counts['fail']} failed" + (f", {counts['skipped']} skipped" if counts["skipped"] else ""))
 else:
-    counted = [line for line in log.splitlines() if re.match(r"^(vectors|pouchdb|pgspot|docs|demo|torture|apps|fuzz|parsers): ", line)]
+    counted = [line for line in log.splitlines() if re.match(r"^(vectors|versions|pouchdb|pgspot|docs|demo|torture|apps|fuzz|parsers): ", line)]
     print(counted[-1] if counted else "")

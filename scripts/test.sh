@@ -143,6 +143,7 @@ run_fuzz() {
 
 suite fmt cargo fmt --all --check
 suite clippy cargo clippy --workspace --all-targets -- -D warnings
+suite versions "$here/versions.sh"
 suite unit cargo test
 suite vectors python3 tests/vectors/check.py
 suite pouchdb run_pouchdb

@@ -168,7 +168,6 @@ impl Opened {
                 &mut (*slot).tts_tid,
                 twin,
                 check,
-                #[cfg(not(feature = "pg13"))]
                 false,
                 self.info,
             );
@@ -210,7 +209,7 @@ impl ByExecutor {
                 true,
                 std::ptr::null_mut(),
                 self.key,
-                #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+                #[cfg(not(feature = "pg15"))]
                 false,
             );
             // What an index's expressions have made.

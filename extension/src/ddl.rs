@@ -18,7 +18,6 @@ const HARMLESS: &[pg_sys::AlterTableType::Type] = &[
     pg_sys::AlterTableType::AT_SetOptions,
     pg_sys::AlterTableType::AT_ResetOptions,
     pg_sys::AlterTableType::AT_SetStorage,
-    #[cfg(not(feature = "pg13"))]
     pg_sys::AlterTableType::AT_SetCompression,
     pg_sys::AlterTableType::AT_ClusterOn,
     pg_sys::AlterTableType::AT_DropCluster,
@@ -80,21 +79,11 @@ extern "C" fn pg_finfo_godwit_before_drop() -> &'static pg_sys::Pg_finfo_record 
     &V1
 }
 
-/// The node that holds a name; Postgres 15 gave it one of its own.
-#[cfg(not(any(feature = "pg13", feature = "pg14")))]
-type Name = pg_sys::String;
-#[cfg(any(feature = "pg13", feature = "pg14"))]
-type Name = pg_sys::Value;
-
 /// # Safety
 /// The node must be a name.
-unsafe fn chars(name: *mut Name) -> *const c_char {
+unsafe fn chars(name: *mut pg_sys::String) -> *const c_char {
     // SAFETY: the caller vouches for it.
-    #[cfg(not(any(feature = "pg13", feature = "pg14")))]
-    return unsafe { (*name).sval };
-    // SAFETY: as above.
-    #[cfg(any(feature = "pg13", feature = "pg14"))]
-    return unsafe { (*name).val.str_ };
+    unsafe { (*name).sval }
 }
 
 /// Whether the statement is DROP EXTENSION godwit CASCADE.
@@ -108,7 +97,7 @@ unsafe fn drops_us(tree: *mut pg_sys::Node) -> bool {
             return false;
         }
         let statement = &*tree.cast::<pg_sys::DropStmt>();
-        let names = pgrx::PgList::<Name>::from_pg(statement.objects);
+        let names = pgrx::PgList::<pg_sys::String>::from_pg(statement.objects);
         statement.removeType == pg_sys::ObjectType::OBJECT_EXTENSION
             && statement.behavior == pg_sys::DropBehavior::DROP_CASCADE
             && names.iter_ptr().any(|name| text(chars(name)).as_deref() == Some("godwit"))
@@ -154,11 +143,7 @@ impl Statement {
                     let statement = &*tree.cast::<pg_sys::AlterTableStmt>();
                     let commands = pgrx::PgList::<pg_sys::AlterTableCmd>::from_pg(statement.cmds);
                     let harmless = commands.iter_ptr().all(|c| HARMLESS.contains(&(*c).subtype));
-                    #[cfg(not(feature = "pg13"))]
-                    let kind = statement.objtype;
-                    #[cfg(feature = "pg13")]
-                    let kind = statement.relkind;
-                    let retypes = kind == pg_sys::ObjectType::OBJECT_TYPE;
+                    let retypes = statement.objtype == pg_sys::ObjectType::OBJECT_TYPE;
                     let is_retyped = |c: &*mut pg_sys::AlterTableCmd| {
                         (**c).subtype == pg_sys::AlterTableType::AT_AlterColumnType
                     };

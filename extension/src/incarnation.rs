@@ -59,21 +59,9 @@ impl Identity {
 
 /// # Safety
 /// The server must not be in recovery.
-#[cfg(not(any(feature = "pg13", feature = "pg14")))]
 unsafe fn timeline() -> u32 {
     // SAFETY: reads what shared memory holds since recovery ended.
     unsafe { pg_sys::GetWALInsertionTimeLine() }
-}
-
-/// # Safety
-/// As above.
-#[cfg(any(feature = "pg13", feature = "pg14"))]
-unsafe fn timeline() -> u32 {
-    // SAFETY: asking whether recovery is over sets the variable.
-    unsafe {
-        pg_sys::RecoveryInProgress();
-        pg_sys::ThisTimeLineID
-    }
 }
 
 /// Names what this database is now. Readers that find another name than last time may have seen what was

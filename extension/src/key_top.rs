@@ -204,10 +204,10 @@ impl Finger<'_> {
 
     fn file(&self) -> u32 {
         // SAFETY: the index is open.
-        #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+        #[cfg(feature = "pg15")]
         return unsafe { (*self.index).rd_node.relNode }.to_u32();
         // SAFETY: as above.
-        #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+        #[cfg(not(feature = "pg15"))]
         return unsafe { (*self.index).rd_locator.relNumber }.to_u32();
     }
 }

@@ -137,11 +137,8 @@ impl Query {
         let query = unsafe {
             let parsed = pg_sys::list_nth(pg_sys::pg_parse_query(text.as_ptr()), 0);
             let (none, no_environment) = (std::ptr::null(), std::ptr::null_mut());
-            #[cfg(any(feature = "pg13", feature = "pg14"))]
-            use pg_sys::parse_analyze as analyze;
-            #[cfg(not(any(feature = "pg13", feature = "pg14")))]
-            use pg_sys::parse_analyze_fixedparams as analyze;
-            analyze(parsed.cast(), text.as_ptr(), none, 0, no_environment)
+            let text = text.as_ptr();
+            pg_sys::parse_analyze_fixedparams(parsed.cast(), text, none, 0, no_environment)
         };
         Query { text, query }
     }
@@ -160,11 +157,11 @@ impl Query {
                 if (*entry).relid != relation {
                     Error::Internal(format!("{:?} reads another table", self.text)).report()
                 }
-                #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+                #[cfg(feature = "pg15")]
                 {
                     (*entry).checkAsUser = user;
                 }
-                #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+                #[cfg(not(feature = "pg15"))]
                 {
                     let rights = pg_sys::getRTEPermissionInfo((*query).rteperminfos, entry);
                     (*rights).checkAsUser = user;

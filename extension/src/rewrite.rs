@@ -67,7 +67,6 @@ unsafe fn rewrite(shape: &Shape, table: pg_sys::Relation, twin: Fitting) {
             let new = unguarded::make_new_heap(
                 relation,
                 class.reltablespace,
-                #[cfg(not(any(feature = "pg13", feature = "pg14")))]
                 class.relam,
                 persistence,
                 pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,

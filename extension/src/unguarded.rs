@@ -56,8 +56,10 @@ as_in_the_headers! {
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn heap_form_tuple(
         desc: pg_sys::TupleDesc,
-        values: *mut pg_sys::Datum,
-        nulls: *mut bool,
+        #[cfg(any(feature = "pg15", feature = "pg16"))] values: *mut pg_sys::Datum,
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))] values: *const pg_sys::Datum,
+        #[cfg(any(feature = "pg15", feature = "pg16"))] nulls: *mut bool,
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))] nulls: *const bool,
     ) -> pg_sys::HeapTuple;
     fn heap_getnextslot(
         scan: pg_sys::TableScanDesc,
@@ -80,7 +82,7 @@ as_in_the_headers! {
         place: pg_sys::ItemPointer,
         table: pg_sys::Relation,
         check: pg_sys::IndexUniqueCheck::Type,
-        #[cfg(not(feature = "pg13"))] is_unchanged: bool,
+        is_unchanged: bool,
         info: *mut pg_sys::IndexInfo,
     ) -> bool;
     pub fn index_open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
@@ -140,7 +142,7 @@ unsafe extern "C-unwind" {
     pub fn make_new_heap(
         old: pg_sys::Oid,
         tablespace: pg_sys::Oid,
-        #[cfg(not(any(feature = "pg13", feature = "pg14")))] access_method: pg_sys::Oid,
+        access_method: pg_sys::Oid,
         persistence: c_char,
         lock: pg_sys::LOCKMODE,
     ) -> pg_sys::Oid;
