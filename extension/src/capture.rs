@@ -13,7 +13,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::append::{self, Append, Head};
 use crate::capture_by_sql as by_sql;
@@ -153,46 +153,71 @@ fn inserted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     });
     new.end();
     expected::kept(shape.relation, added.rows);
-    let known = added.known.into_iter();
-    met.extend(known.map(|known| (known.id, known.revision, known.attributes)));
+    met.extend(shown_of(added));
     elect(shape, &met);
+}
+
+/// The rows of which the twin had the revisions already.
+fn shown_of(added: append::Added) -> impl Iterator<Item = RowShown> {
+    added.known.into_iter().map(|known| (known.id, known.revision, known.attributes))
 }
 
 /// A record and the revision that its row shows, with what that says.
 pub type RowShown = (String, RevisionId, Attributes);
 
-/// An insert has no row to wait at: another session may have brought the same revision meanwhile, and what ends it. Then
-/// the row, which came later, is an edit of what has ended; if it is still there.
+/// An insert has no row to wait at: another session may have brought the same revision meanwhile, and what ends it. An
+/// update may make one that has come without its line, and has been ended elsewhere. Then the row, which came later, is
+/// an edit of what has ended. One that has been edited again shows what may not be kept yet, and is let be.
 fn elect(shape: &Shape, met: &[RowShown]) {
     if met.is_empty() {
         return;
     }
-    let ids: Vec<String> = met.iter().map(|(id, ..)| id.clone()).collect();
-    let rows = role::as_owner(shape.owner, || {
-        let rows = reconcile::lock(shape, &ids);
-        let shown: HashSet<(&str, &RevisionId)> =
-            rows.iter().map(|(id, revision)| (id.as_str(), revision)).collect();
-        let is_there = |(id, revision, _): &&RowShown| shown.contains(&(id.as_str(), revision));
-        let edits = met.iter().filter(is_there).filter_map(|shown| anew(shape, shown));
-        let edits: Vec<Revision> = edits.collect();
-        expected::while_capturing(shape.twin_relation, || {
-            twin::insert(shape, &edits.iter().collect::<Vec<_>>());
-        });
-        rows
+    let known: HashMap<(&str, &RevisionId), &Attributes> =
+        met.iter().map(|(id, revision, says)| ((id.as_str(), revision), says)).collect();
+    // A statement whose triggers delete may have made two rows of one record.
+    let ids: BTreeSet<&str> = met.iter().map(|(id, ..)| id.as_str()).collect();
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+    let (rows, edits) = role::as_owner(shape.owner, || {
+        let mut rows = reconcile::lock(shape, &ids);
+        rows.retain(|(id, revision)| known.contains_key(&(id.as_str(), revision)));
+        let edit = |(id, revision): &(String, RevisionId)| {
+            anew(shape, id, revision, known[&(id.as_str(), revision)])
+        };
+        let edits: Vec<Revision> = rows.iter().filter_map(edit).collect();
+        (rows, edits)
     });
-    reconcile::reconcile(shape, &ids, &Added::in_twin(&[]), Some(rows));
+    if rows.is_empty() {
+        return;
+    }
+    let edits: Vec<&Revision> = edits.iter().collect();
+    role::as_owner(shape.owner, || {
+        expected::while_capturing(shape.twin_relation, || twin::insert(shape, &edits));
+    });
+    // What was edited may be a leaf still, if the edit's line came cut short. Those that are none are struck below.
+    let edited: Vec<String> = edits.iter().map(|edit| edit.id.clone()).collect();
+    conflicted::list(shape, &edited);
+    let ids: Vec<String> = rows.iter().map(|(id, _)| id.clone()).collect();
+    reconcile::reconcile(shape, &ids, &Added::in_twin(&edits), Some(rows));
 }
 
-/// The edit that a row is of a record that has ended.
-fn anew(shape: &Shape, (id, _, attributes): &RowShown) -> Option<Revision> {
+/// The edit that a row is of a record in which its revision has ended. Other leaves stay conflicts.
+fn anew(
+    shape: &Shape,
+    id: &str,
+    revision: &RevisionId,
+    attributes: &Attributes,
+) -> Option<Revision> {
     let leaves = history::leaves(shape, id);
-    let (ended, _) = history::winner(&leaves).filter(|(_, deleted)| *deleted)?;
+    let is_leaf = leaves.iter().any(|(leaf, _)| leaf == revision);
+    let (ended, _) = leaves.first().filter(|(_, deleted)| *deleted && !is_leaf)?;
+    let mut attributes = attributes.clone();
+    history::extra(shape, id, revision).or_report().lay_over(&mut attributes);
     Some(Revision {
-        id: id.clone(),
-        revision: twin::edited(id, Some(ended), false, attributes),
+        id: id.to_owned(),
+        revision: twin::edited(id, Some(ended), false, &attributes),
         previous: Some(ended.clone()),
         deleted: false,
-        attributes: attributes.clone(),
+        attributes,
     })
 }
 
@@ -228,6 +253,7 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
             }
         });
         expected::kept(shape.relation, added.rows);
+        elect(shape, &shown_of(added).collect::<Vec<_>>());
     } else {
         let overtaken = role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
         elect(shape, &overtaken);

@@ -52,17 +52,19 @@ pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown
     );
     let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     expected::kept(shape.relation, kept);
-    if !expected::has_key_changed(shape.relation) {
+    if expected::has_key_changed(shape.relation) {
+        let gone = format!(
+            "select {id} from godwit_old o where not exists (
+                    select from godwit_new n where {same_key})",
+            id = shape.id_of_row("o"),
+            same_key = same_record(shape),
+        );
+        let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
+        add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
+    } else if !unordered::has_any(shape) {
+        // What others know of an edit before it is made here is a name without a parent.
         return Vec::new();
     }
-    let gone = format!(
-        "select {id} from godwit_old o where not exists (
-                select from godwit_new n where {same_key})",
-        id = shape.id_of_row("o"),
-        same_key = same_record(shape),
-    );
-    let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
-    add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     overtaken(shape, trigger)
 }
 

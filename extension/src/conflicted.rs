@@ -3,7 +3,8 @@
 //!
 //! A second living leaf comes by an added revision alone, beside the leaf that the table showed or
 //! beside another added one. So the twin is not searched: a record whose added revisions continue
-//! what was shown costs nothing. What plain SQL writes never adds a leaf to a record that has one.
+//! what was shown costs nothing. What plain SQL writes never adds a leaf to a record that has one, but
+//! where it goes on from what has ended (`capture.rs`).
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -152,7 +153,8 @@ fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
     list(shape, &ids);
 }
 
-fn list(shape: &Shape, ids: &[String]) {
+/// Lists these records.
+pub fn list(shape: &Shape, ids: &[String]) {
     if ids.is_empty() {
         return;
     }

@@ -70,6 +70,36 @@ pub fn list_all(shape: &Shape) {
     list(shape, &ids);
 }
 
+/// Whether any record of a table is listed.
+pub fn has_any(shape: &Shape) -> bool {
+    let (list, index) = relations();
+    if history::is_empty(index) {
+        return false;
+    }
+    let keys =
+        [equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum()), pg_sys::ScanKeyData::default()];
+    let sight = Sight::now();
+    Walk::of_table(list, &sight, index, keys, 1, FORWARD).next().is_some()
+}
+
+/// The list and its index, which is looked up when its table is locked, to the end of the transaction.
+fn relations() -> (pg_sys::Oid, pg_sys::Oid) {
+    // SAFETY: catalog look-ups by names.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
+        let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
+        let list = find(c"unordered");
+        pg_sys::LockRelationOid(list, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        (list, find(c"unordered_by_record"))
+    }
+}
+
+fn equal(number: i16, function: u32, value: Option<pg_sys::Datum>) -> pg_sys::ScanKeyData {
+    walk::key(number, pg_sys::BTEqualStrategyNumber, function, value)
+}
+
+const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
+
 /// The list as others are seen at the same time.
 pub struct Listed<'a> {
     /// None where nothing was ever listed.
@@ -79,24 +109,12 @@ pub struct Listed<'a> {
 
 impl<'a> Listed<'a> {
     pub fn of(shape: &Shape, sight: &'a Sight) -> Listed<'a> {
-        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        // SAFETY: catalog look-ups by names. The index is looked up when its table is locked, to the end of the transaction.
-        let (list, index) = unsafe {
-            let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
-            let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
-            let list = find(c"unordered");
-            pg_sys::LockRelationOid(list, lock);
-            (list, find(c"unordered_by_record"))
-        };
-        let equal = |number, function, value| {
-            walk::key(number, pg_sys::BTEqualStrategyNumber, function, value)
-        };
+        let (list, index) = relations();
         let keys = [
             equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum()),
             equal(2, pg_sys::F_TEXTEQ, "".into_datum()),
         ];
-        let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        let walk = || Walk::of_table(list, sight, index, keys, 2, forward);
+        let walk = || Walk::of_table(list, sight, index, keys, 2, FORWARD);
         Listed { entries: (!history::is_empty(index)).then(walk), relation: shape.relation.into() }
     }
 
