@@ -31,6 +31,7 @@ use crate::spi;
 use crate::transition::Rows;
 use crate::trigger::{self, Event};
 use crate::twin::{self, Added, Revision};
+use crate::unordered;
 
 /// Records that are ended by one statement of SQL.
 const ENDED_MAX: usize = 1000;
@@ -61,7 +62,7 @@ fn capture(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         }
         Event::Truncate => role::as_owner(shape.owner, || by_sql::truncated(&shape)),
         event if trigger::is_for_each_row(trigger) => {
-            role::as_owner(shape.owner, || one_row(&rows, trigger, event));
+            role::as_owner(shape.owner, || one_row(&rows, &shape, trigger, event));
         }
         Event::Insert => inserted(&rows, &shape, trigger),
         Event::Update => updated(&rows, &shape, trigger),
@@ -399,8 +400,8 @@ fn of_cells(shape: &Shape, cells: &Cells) -> RowShown {
     (shape.id(cells), revision, shape.row_attributes(cells))
 }
 
-/// Adds one revision that a row of the table shows.
-fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) {
+/// Adds one revision that a row of the table shows; returns whether another session has brought it meanwhile.
+fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) -> bool {
     let found = history::parent(shape, id, revision, &attributes).or_report();
     let (previous, extra) = found.map_or((None, Default::default()), |(p, e)| (Some(p), e));
     let mut attributes = attributes;
@@ -412,14 +413,14 @@ fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) 
         deleted: false,
         attributes,
     };
-    expected::while_capturing(shape.twin_relation, || {
-        twin::insert(shape, &[&new]);
-    });
+    let is_met =
+        expected::while_capturing(shape.twin_relation, || twin::insert(shape, &[&new]).is_met);
     expected::kept(shape.relation, 1);
+    is_met
 }
 
 /// A row at a time, where a session replays another server's changes.
-fn one_row(shape: &Shape, trigger: *mut pg_sys::TriggerData, event: Event) {
+fn one_row(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData, event: Event) {
     // SAFETY: a row trigger's tuples are rows of its relation.
     let (old, new) = unsafe {
         let desc = (*(*trigger).tg_relation).rd_att;
@@ -430,12 +431,19 @@ fn one_row(shape: &Shape, trigger: *mut pg_sys::TriggerData, event: Event) {
             _ => (Some(first), second),
         }
     };
-    let has_revision = |cells: &&Cells| cells.revision_at(shape.revision_number).is_some();
-    let before = old.as_ref().filter(has_revision).map(|cells| of_cells(shape, cells));
+    let has_revision = |cells: &&Cells| cells.revision_at(rows.revision_number).is_some();
+    let before = old.as_ref().filter(has_revision).map(|cells| of_cells(rows, cells));
     if let Some(cells) = &new {
-        let (id, revision, attributes) = of_cells(shape, cells);
-        if !history::has_body(shape, &id, &revision) {
-            keep(shape, &id, &revision, attributes);
+        let (id, revision, attributes) = of_cells(rows, cells);
+        let is_met = history::has_body(shape, &id, &revision)
+            || keep(shape, &id, &revision, attributes.clone())
+            || unordered::has(shape, &id);
+        let is_edit = before.as_ref().is_none_or(|(_, old, _)| *old != revision);
+        if is_met && is_edit && !expected::is(shape.relation, &id, &revision) {
+            // A row trigger's own row is seen only then; where nothing was added nobody has done it yet.
+            // SAFETY: between two commands of the trigger's.
+            unsafe { pg_sys::CommandCounterIncrement() };
+            elect(shape, &[(id.clone(), revision, attributes)]);
         }
         if before.as_ref().is_none_or(|(old_id, ..)| *old_id == id) {
             return;

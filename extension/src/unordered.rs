@@ -82,6 +82,13 @@ pub fn has_any(shape: &Shape) -> bool {
     Walk::of_table(list, &sight, index, keys, 1, FORWARD).next().is_some()
 }
 
+/// Whether a record is listed, for who asks about one.
+pub fn has(shape: &Shape, id: &str) -> bool {
+    let sight = Sight::now();
+    // SAFETY: a text.
+    unsafe { Listed::of(shape, &sight).has(id.into_datum().unwrap_or(pg_sys::Datum::from(0))) }
+}
+
 /// The list and its index, which is looked up when its table is locked, to the end of the transaction.
 fn relations() -> (pg_sys::Oid, pg_sys::Oid) {
     // SAFETY: catalog look-ups by names.
