@@ -17,6 +17,8 @@ thread_local! {
     static PENDING: RefCell<HashMap<pg_sys::Oid, i64>> = RefCell::new(HashMap::new());
     static MOVED: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
     static CARRYING: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
+    /// Revisions made, and statements of reconciliation that began within another.
+    static EDITS: Cell<u64> = const { Cell::new(0) };
     static TRANSACTION: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -34,7 +36,10 @@ pub fn while_writing<T>(
     winners: BTreeMap<String, RevisionId>,
     work: impl FnOnce() -> T,
 ) -> T {
-    WRITING.with_borrow_mut(|writing| writing.push((relation, winners)));
+    WRITING.with_borrow_mut(|writing| {
+        EDITS.set(EDITS.get() + u64::from(!writing.is_empty()));
+        writing.push((relation, winners));
+    });
     let _pop = Pop(|| WRITING.with_borrow_mut(|writing| writing.truncate(writing.len() - 1)));
     work()
 }
@@ -53,6 +58,11 @@ pub fn is_writing(relation: pg_sys::Oid) -> bool {
     WRITING.with_borrow(|writing| writing.iter().any(|(table, _)| *table == relation))
 }
 
+/// Another number than before where a trigger of the app's has edited any record meanwhile.
+pub fn edits() -> u64 {
+    EDITS.get()
+}
+
 /// Runs a statement that adds to a twin what the table shows already, or what is reconciled in
 /// one go afterwards: the trigger on the twin has nothing to do.
 pub fn while_capturing<T>(twin: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
@@ -68,6 +78,7 @@ pub fn is_capturing(twin: pg_sys::Oid) -> bool {
 
 /// The BEFORE trigger made a revision of this table.
 pub fn stamped(relation: pg_sys::Oid) {
+    EDITS.set(EDITS.get() + 1);
     renew();
     PENDING.with_borrow_mut(|pending| *pending.entry(relation).or_default() += 1);
 }

@@ -40,6 +40,9 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     if expected::is_writing(shape.relation)
         && let Some(revision) = after.revision_at(shape.revision_number)
         && expected::is(shape.relation, &id, &revision)
+        // A row that shows it already is written again by a trigger of the app's: that is an edit.
+        // SAFETY: the old tuple of an update is a row of the relation.
+        && !(event == Event::Update && unsafe { shows(&shape, old, desc, &revision) })
     {
         // SAFETY: Postgres hands a trigger its relation.
         if unsafe { !trigger::has_others_before((*trigger).tg_relation) } {
@@ -56,6 +59,19 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     };
     // SAFETY: `_rev` is of type godwit.revision, whose stored form this is.
     unsafe { after.formed_with(shape.revision_number, row::revision_datum(&revision)) }
+}
+
+/// # Safety
+/// The tuple must be of the descriptor.
+unsafe fn shows(
+    shape: &Shape,
+    row: pg_sys::HeapTuple,
+    desc: pg_sys::TupleDesc,
+    revision: &RevisionId,
+) -> bool {
+    // SAFETY: the caller vouches for the tuple.
+    let cells = unsafe { Cells::of(row, desc) };
+    cells.revision_at(shape.revision_number).as_ref() == Some(revision)
 }
 
 /// A record that was deleted continues from its tombstone; any other begins.

@@ -49,6 +49,30 @@ select * from differences('orders');
 select * from differences('log');
 select * from differences('parts');
 select body_differences('orders');
+-- What an AFTER trigger writes to a row that sync has just written is an edit, whether the row was there or not.
+create table counted (id text primary key, v text, seen int);
+select godwit.track('counted');
+create function count_it() returns trigger language plpgsql as $$ begin
+    insert into counted values (new.id, 'never', 1), (new.id || '!', 'beside', 1)
+        on conflict (id) do update set seen = coalesce(counted.seen, 0) + 1;
+    return null;
+end $$;
+create function peers(revision text, ids text[]) returns jsonb language sql as $$
+    select jsonb_agg(jsonb_build_object('id', id, 'revision', revision, 'attributes', '{"v": {"string": "peer"}}'::jsonb))
+      from unnest(ids) id
+$$;
+create trigger count_it after insert or update of _rev on counted for each row
+    when (pg_trigger_depth() = 0 and new.v = 'peer') execute function count_it();
+select id, status from godwit.put_revisions('counted', peers('1-a', '{a,a!,b}'));
+select id, v, seen, _rev::text like '2-%' as edited from counted order by id;
+select id, status from godwit.put_revisions('counted', peers('7-a', '{b}'));
+select id, v, seen, godwit.generation(_rev) from counted order by id;
+select status from godwit.put_revisions('counted', peers('7-a', '{b}'));
+select * from differences('counted');
+select body_differences('counted');
+select * from godwit.verify('counted');
+drop table counted, counted_history;
+drop function count_it(), peers(text, text[]);
 -- A trigger that keeps the row out: the revision is rejected and says why.
 create function no_row() returns trigger language plpgsql as $$ begin return null; end $$;
 create trigger no_row before insert on orders for each row when (new.state = 'hidden') execute function no_row();
