@@ -61,6 +61,8 @@ pub struct Shape {
     pub needs_settings: bool,
     /// Whether an INSERT may say ON CONFLICT: not beside rules, nor where a unique constraint is deferrable.
     pub takes_on_conflict: bool,
+    /// Whether its primary key is all that an INSERT may find taken.
+    pub has_one_key: bool,
     /// Whether every row has a revision: not while `track_online` is at work.
     pub is_complete: bool,
     /// What is done about conflicts.
@@ -113,6 +115,10 @@ const TABLE_SQL: &str = "
            c.relhasrules or exists (
                select from pg_catalog.pg_constraint k
                 where k.condeferrable and k.contype in ('p', 'u', 'x') and k.conrelid in (
+                      select c.oid union all select relid from pg_catalog.pg_partition_tree(c.oid))),
+           not exists (
+               select from pg_catalog.pg_index i
+                where (i.indisunique or i.indisexclusion) and not i.indisprimary and i.indrelid in (
                       select c.oid union all select relid from pg_catalog.pg_partition_tree(c.oid)))
       from godwit.tracked t
       join pg_catalog.pg_class c on c.oid = t.relation
@@ -332,6 +338,7 @@ impl Shape {
                 attributes: Vec::new(),
                 needs_settings: false,
                 takes_on_conflict: !row.need::<bool>(15),
+                has_one_key: row.need(16),
                 row_security: row.need(10),
                 is_complete: row.need(11),
                 policy: serde_json::from_value(row.need::<pgrx::JsonB>(12).0).unwrap_or_else(
