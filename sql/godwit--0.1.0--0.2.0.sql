@@ -1023,6 +1023,7 @@ declare
     names text[];
     columns text;
     owner oid;
+    forces boolean;
 begin
     perform godwit._require_table(relation);
     execute format('lock table %s in access exclusive mode', relation);
@@ -1035,7 +1036,7 @@ begin
         perform godwit._finish(relation, twin);
         return twin;
     end if;
-    select format('%I.%I', n.nspname, c.relname || '_history'), c.relowner into twin_name, owner
+    select format('%I.%I', n.nspname, c.relname || '_history'), c.relowner, c.relforcerowsecurity into twin_name, owner, forces
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
     select b.columns, b.body, b.names into columns, body, names from godwit._body_of(relation) b;
     twin := godwit._create_twin(relation, twin_name, columns);
@@ -1055,8 +1056,15 @@ begin
                  using godwit._first_revision(%s, %L::text, row(%s))',
             relation, replace(godwit._id_expression(relation, '@'), '@.', ''), to_jsonb(names),
             ltrim(body, ', '));
+        -- Or its policies would hide rows from its owner, and leave them without a history.
+        if forces then
+            execute format('alter table %s no force row level security', relation);
+        end if;
         execute format('insert into %s (_id, _rev%s) select %s, t._rev%s from %s t', twin, body,
             godwit._id_expression(relation, 't'), replace(body, ', ', ', t.'), relation);
+        if forces then
+            execute format('alter table %s force row level security', relation);
+        end if;
     end if;
     -- Built in a fraction of the time once the rows are there.
     perform godwit._create_indexes(relation, twin);
