@@ -1,10 +1,11 @@
 //! In charge of the connections, and of the one statement that a request runs.
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime,
 };
 use serde_json::value::RawValue;
 use std::path::Path;
+use std::time::Duration;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -18,6 +19,8 @@ use crate::tls;
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
+    /// How long a statement may run, if that is bounded.
+    statement_timeout: Option<Duration>,
 }
 
 /// A parameter; all of them go as text and are cast in SQL, so that nothing is prepared by name
@@ -69,7 +72,8 @@ impl Database {
             }))
             .build()
             .map_err(|error| format!("the connection pool can't be made: {error}"))?;
-        Ok(Database { pool })
+        let statement_timeout = (timeout > 0).then(|| Duration::from_millis(timeout.into()));
+        Ok(Database { pool, statement_timeout })
     }
 
     /// How full the pool is.
@@ -94,27 +98,16 @@ impl Database {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Error> {
-        let client = self.pool.get().await?;
-        let Caller::Role { role, claims } = caller else {
-            return Ok(client.query_typed(sql, parameters).await?);
+        let mut lent = Lent {
+            client: Some(self.pool.get().await?),
+            statement_timeout: self.statement_timeout,
         };
-        let who = [text(role), text(claims)];
-        let become_caller = "select pg_catalog.set_config('role', $1, true),
-                                    pg_catalog.set_config('request.jwt.claims', $2, true)";
-        // All four are sent before the first answer is awaited: a request that is given up in between
-        // leaves no transaction open.
-        let (begun, became, rows, ended) = tokio::join!(
-            biased;
-            client.batch_execute("begin"),
-            client.query_typed(become_caller, &who),
-            client.query_typed(sql, parameters),
-            client.batch_execute("commit"),
-        );
-        begun?;
-        became.map_err(not_this_role)?;
-        let rows = rows?;
-        ended?;
-        Ok(rows)
+        let outcome = match &lent.client {
+            Some(client) => ask(client, caller, sql, parameters).await,
+            None => Err(Error::unavailable("the connection has been given back")),
+        };
+        drop(lent.client.take());
+        outcome
     }
 
     /// The first row's first column as JSON text; null and no row are `None`.
@@ -161,6 +154,57 @@ impl Database {
             )));
         }
         Ok(version)
+    }
+}
+
+async fn ask(
+    client: &Object,
+    caller: &Caller,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Vec<Row>, Error> {
+    let Caller::Role { role, claims } = caller else {
+        return Ok(client.query_typed(sql, parameters).await?);
+    };
+    let who = [text(role), text(claims)];
+    let become_caller = "select pg_catalog.set_config('role', $1, true),
+                                pg_catalog.set_config('request.jwt.claims', $2, true)";
+    // All four are sent before the first answer is awaited: a request that is given up in between
+    // leaves no transaction open.
+    let (begun, became, rows, ended) = tokio::join!(
+        biased;
+        client.batch_execute("begin"),
+        client.query_typed(become_caller, &who),
+        client.query_typed(sql, parameters),
+        client.batch_execute("commit"),
+    );
+    begun?;
+    became.map_err(not_this_role)?;
+    let rows = rows?;
+    ended?;
+    Ok(rows)
+}
+
+/// A connection that is lent for one statement.
+struct Lent {
+    /// Until the answers have come.
+    client: Option<Object>,
+    statement_timeout: Option<Duration>,
+}
+
+impl Drop for Lent {
+    /// Of a request that is given up the answers are still to come. The next to use the connection would wait for them,
+    /// and that is the very next request: so it is given back when they have come. One that doesn't answer is dead.
+    fn drop(&mut self) {
+        const GRACE: Duration = Duration::from_secs(5);
+        let Some(client) = self.client.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let patience = self.statement_timeout.map_or(Duration::MAX, |timeout| timeout + GRACE);
+        runtime.spawn(async move {
+            if tokio::time::timeout(patience, client.batch_execute("")).await.is_err() {
+                drop(Object::take(client));
+            }
+        });
     }
 }
 

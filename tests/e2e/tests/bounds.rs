@@ -272,3 +272,34 @@ async fn listeners_are_bounded_for_each_client_and_a_proxy_is_believed_only_if_i
     refused(gateway.send(Method::GET, feed, &[], None).await.unwrap(), 503, "unavailable").await;
     drop(open);
 }
+
+#[tokio::test]
+async fn nobody_waits_for_the_statement_of_a_request_that_was_given_up() {
+    let stack = Stack::connect().await.unwrap();
+    let held = stack.table("left", "id int primary key").await.unwrap();
+    let free = stack.table("free", "id int primary key").await.unwrap();
+    let json = [("content-type", "application/json")];
+    let body = || Some(br#"{"attributes": {}}"#.to_vec());
+    let process = Process::start(&["--pool-size", "2"]).await.unwrap();
+    let lock = stack.session().await.unwrap();
+    lock.batch_execute(&format!("begin; lock table {held}")).await.unwrap();
+    let (gateway, path) = (process.gateway.clone(), format!("/v1/tables/{held}/records/1"));
+    let first = tokio::spawn(async move { gateway.send(Method::PUT, &path, &json, body()).await });
+    wait_for_lock(&stack, &held).await;
+    first.abort();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for id in 0..3 {
+        let path = format!("/v1/tables/{free}/records/{id}");
+        let put = process.gateway.send(Method::PUT, &path, &json, body());
+        let answer = tokio::time::timeout(Duration::from_secs(5), put).await.unwrap().unwrap();
+        assert!(answer.status().is_success());
+    }
+    // And its connection is one of the pool's again when it is done.
+    lock.batch_execute("commit").await.unwrap();
+    let path = format!("/v1/tables/{held}/records/2");
+    let (one, other) = tokio::join!(
+        process.gateway.send(Method::PUT, &path, &json, body()),
+        process.gateway.send(Method::GET, "/v1/changes?since=0&limit=1", &[], None),
+    );
+    assert!(one.unwrap().status().is_success() && other.unwrap().status().is_success());
+}
