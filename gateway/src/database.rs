@@ -3,6 +3,7 @@
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime,
 };
+use scopeguard::ScopeGuard;
 use serde_json::value::RawValue;
 use std::path::Path;
 use std::time::Duration;
@@ -98,15 +99,10 @@ impl Database {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Error> {
-        let mut lent = Lent {
-            client: Some(self.pool.get().await?),
-            statement_timeout: self.statement_timeout,
-        };
-        let outcome = match &lent.client {
-            Some(client) => ask(client, caller, sql, parameters).await,
-            None => Err(Error::unavailable("the connection has been given back")),
-        };
-        drop(lent.client.take());
+        let timeout = self.statement_timeout;
+        let lent = scopeguard::guard(self.pool.get().await?, |client| give_back(client, timeout));
+        let outcome = ask(&lent, caller, sql, parameters).await;
+        drop(ScopeGuard::into_inner(lent));
         outcome
     }
 
@@ -185,27 +181,17 @@ async fn ask(
     Ok(rows)
 }
 
-/// A connection that is lent for one statement.
-struct Lent {
-    /// Until the answers have come.
-    client: Option<Object>,
-    statement_timeout: Option<Duration>,
-}
-
-impl Drop for Lent {
-    /// Of a request that is given up the answers are still to come. The next to use the connection would wait for them,
-    /// and that is the very next request: so it is given back when they have come. One that doesn't answer is dead.
-    fn drop(&mut self) {
-        const GRACE: Duration = Duration::from_secs(5);
-        let Some(client) = self.client.take() else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let patience = self.statement_timeout.map_or(Duration::MAX, |timeout| timeout + GRACE);
-        runtime.spawn(async move {
-            if tokio::time::timeout(patience, client.batch_execute("")).await.is_err() {
-                drop(Object::take(client));
-            }
-        });
-    }
+/// Of a request that is given up the answers are still to come. The next to use the connection would wait for them, and
+/// that is the very next request: so it is given back when they have come. One that doesn't answer is dead.
+fn give_back(client: Object, statement_timeout: Option<Duration>) {
+    const GRACE: Duration = Duration::from_secs(5);
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let patience = statement_timeout.map_or(Duration::MAX, |timeout| timeout + GRACE);
+    runtime.spawn(async move {
+        if tokio::time::timeout(patience, client.batch_execute("")).await.is_err() {
+            drop(Object::take(client));
+        }
+    });
 }
 
 /// Why a database won't do; one line that says what to do.
