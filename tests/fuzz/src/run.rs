@@ -352,11 +352,10 @@ impl Run {
         }
         let table = self.ledger.errors_table();
         std::fs::write(format!("{FOLDER}/errors.txt"), format!("seed {seed}\n{table}"))?;
-        std::fs::write(
-            format!("{FOLDER}/findings.txt"),
-            format!("seed {seed}\n{}", self.ledger.findings_list()),
-        )?;
-        println!("{table}");
+        let findings = self.ledger.findings_list();
+        std::fs::write(format!("{FOLDER}/findings.txt"), format!("seed {seed}\n{findings}"))?;
+        // The findings last: of a long log it is the end that is kept.
+        println!("{table}\n{findings}");
         println!(
             "fuzz: {} calls of {} functions, {} refused with {} different errors, {} MB at most, {} findings, seed {seed}",
             self.ledger.calls,
