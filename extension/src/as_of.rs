@@ -9,6 +9,7 @@ use crate::error::{Error, OrReport};
 use crate::policy;
 use crate::settings::Settings;
 use crate::shape::Shape;
+use crate::twin;
 
 /// The statement for `godwit.as_of`; `then` says of a revision `h` that it was there.
 #[pg_extern(sql = false)]
@@ -42,14 +43,12 @@ fn _as_of_sql(row_type: pg_sys::Oid, then: &str) -> String {
                 select distinct on (h._id) h.* from {twin} h
                  where {then} and (not h._stub or h._seq is not null) and not exists (
                        select from {twin} c
-                        where c._id = h._id and c._prev operator(godwit.=) h._rev and {child_then}
-                          and (not c._stub or c._seq is not null)
-                          and c._rev operator(godwit.>) godwit._generation_floor(h._rev, 1)
-                          and c._rev operator(godwit.<) godwit._generation_floor(h._rev, 2))
+                        where {is_child} and {child_then} and (not c._stub or c._seq is not null))
                  order by h._id, h._deleted, h._rev using operator(godwit.>)) h
              where not h._deleted
                and (not h._stub or godwit._was_erased({relation}::oid, h._id, h._rev))) {name}",
         row = policy::row_expression(&shape),
+        is_child = twin::is_child("c", "h"),
         stored = stored.join(", "),
         twin = shape.twin,
         relation = relation.to_u32(),

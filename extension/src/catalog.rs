@@ -9,7 +9,7 @@ use crate::error::{Error, OrReport};
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::settings::Settings;
-use crate::shape::Shape;
+use crate::shape::{self, Shape};
 use crate::spi;
 
 const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
@@ -71,13 +71,7 @@ pub fn find_table(name: &str) -> Option<pg_sys::Oid> {
     let dots = name.match_indices('.').map(|(at, _)| (&name[..at], &name[at + 1..]));
     let dots = dots.filter(|(schema, _)| *schema != "public");
     let mut found = std::iter::once(("public", name)).chain(dots).filter_map(relation_named);
-    found.find(|relation| Shape::is_known(*relation) || is_tracked(*relation))
-}
-
-fn is_tracked(relation: pg_sys::Oid) -> bool {
-    let _settings = Settings::path(PINNED_PATH);
-    let sql = "select from godwit.tracked where relation = $1";
-    spi::run(sql, &[spi::oid(relation)]) > 0
+    found.find(|relation| Shape::is_known(*relation) || shape::is_tracked(*relation))
 }
 
 fn relation_named((schema, table): (&str, &str)) -> Option<pg_sys::Oid> {

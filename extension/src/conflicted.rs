@@ -11,11 +11,11 @@ use pgrx::prelude::*;
 use revision::RevisionId;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
 
 use crate::catalog;
 use crate::error::OrReport;
 use crate::history;
+use crate::own;
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::settings::Settings;
@@ -82,12 +82,8 @@ fn relations() -> Relations {
     {
         return found;
     }
-    // SAFETY: cached catalog look-ups.
-    let found = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
-        let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
-        Relations { list: find(c"conflicted"), index: find(c"conflicted_pkey") }
-    };
+    let found =
+        Relations { list: own::relation(c"conflicted"), index: own::relation(c"conflicted_pkey") };
     // What was heard meanwhile would not be heard of again.
     if shape::heard() == heard {
         RELATIONS.set(Some((heard, found)));
@@ -98,28 +94,15 @@ fn relations() -> Relations {
 /// Whether any record of a table is listed. Every DELETE asks, so it is asked without SQL.
 pub fn has_any(shape: &Shape) -> bool {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    // SAFETY: the catalog is closed again, and the snapshot is registered while it is scanned with. The key is
-    // of the index's first column.
+    // SAFETY: a lock by OID. List and index are looked up and locked after the table, and both let go: a REINDEX waits
+    // for nobody here.
     unsafe {
         let list = relations().list;
         pg_sys::LockRelationOid(list, lock);
-        // Looked up and locked after the table, and both let go: a REINDEX waits for nobody here.
         let index = relations().index;
-        if history::is_empty(index) {
-            pg_sys::UnlockRelationOid(list, lock);
-            return false;
-        }
-        let list = pg_sys::table_open(list, pg_sys::NoLock as pg_sys::LOCKMODE);
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        let mut key = pg_sys::ScanKeyData::default();
-        let of_table = pg_sys::Oid::from_u32(pg_sys::F_OIDEQ);
-        let (equal, relation) = (pg_sys::BTEqualStrategyNumber as u16, shape.relation.into());
-        pg_sys::ScanKeyInit(&mut key, 1, equal, of_table, relation);
-        let scan = pg_sys::systable_beginscan(list, index, true, snapshot, 1, &mut key);
-        let found = !pg_sys::systable_getnext(scan).is_null();
-        pg_sys::systable_endscan(scan);
-        pg_sys::UnregisterSnapshot(snapshot);
-        pg_sys::table_close(list, lock);
+        let mut of_table = [own::equal(1, pg_sys::F_OIDEQ, shape.relation.into())];
+        let found = !history::is_empty(index) && own::has_row(list, Some(index), &mut of_table);
+        pg_sys::UnlockRelationOid(list, lock);
         found
     }
 }

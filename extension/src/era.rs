@@ -3,6 +3,7 @@
 
 use pgrx::pg_sys;
 
+use crate::own;
 use crate::shape::Column;
 use crate::spi;
 
@@ -39,15 +40,14 @@ pub struct Eras(Vec<Era>);
 
 impl Eras {
     pub fn of(relation: pg_sys::Oid) -> Eras {
-        let sql = "select twin_column, attribute, since, until from godwit.era
-                    where relation = $1 order by since, twin_column";
-        let eras = spi::rows(sql, &[spi::oid(relation)], |row| Era {
-            column: row.need(1),
-            attribute: row.need(2),
-            since: row.need(3),
-            until: row.get(4),
+        let mut eras = own::rows_about(relation, c"era", c"era_pkey", |row| Era {
+            column: row.need(2),
+            attribute: row.need(3),
+            since: row.need(4),
+            until: row.get(5),
             heir: None,
         });
+        eras.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.column.cmp(&b.column)));
         Eras(eras).with_heirs()
     }
 

@@ -70,12 +70,13 @@ fn _compact(
 }
 
 fn next_ids(shape: &Shape, after: Option<&str>, batch: i32) -> Vec<String> {
+    // No id is empty. Not `$1 is null or …`: a generic plan would read the index from its beginning for every batch, as
+    // it might where it doesn't know how many are wanted.
     let sql = format!(
-        "select distinct _id from {} where $1 is null or _id > $1 order by _id limit $2",
+        "select distinct _id from {} where _id > $1 order by _id limit {batch}",
         shape.twin
     );
-    let args = [spi::optional_text(after), spi::int8(batch.into())];
-    spi::rows(&sql, &args, |row| row.need(1))
+    spi::rows(&sql, &[spi::text(after.unwrap_or_default())], |row| row.need(1))
 }
 
 /// Keeps leaves, tombstones, what a conflict's branches began from, and under row-level security what
@@ -87,12 +88,12 @@ fn drop_old(shape: &Shape, ids: &[String], keep: Option<Interval>, revisions: Op
           where h._id = any ($1) and not h._stub and not h._deleted and not ({is_leaf})
             and ($2 is null or h._at < pg_catalog.now() - $2)
             and ($3 is null or godwit.generation(h._rev) + $3 <= (
-                 select max(godwit.generation(m._rev)) from {twin} m where m._id = h._id))
-            and not (h._id = any ($4) and (
-                 select count(*) from {twin} c where c._id = h._id and c._prev = h._rev) > 1)
-            and not ($5 and exists (select from {twin} c
-                      where c._id = h._id and c._prev = h._rev and c._deleted))",
+                 select godwit.generation(m._rev) from {twin} m
+                  where m._id = h._id order by m._rev desc limit 1))
+            and not (h._id = any ($4) and (select count(*) from {twin} c where {is_child}) > 1)
+            and not ($5 and exists (select from {twin} c where {is_child} and c._deleted))",
         twin = shape.twin,
+        is_child = twin::is_child("c", "h"),
         without_body = without_body(shape),
         is_leaf = twin::is_leaf(shape, "h"),
     );

@@ -165,7 +165,8 @@ fn operator(shape: &Shape, column: &Column, strategy: i64) -> Result<String, Err
         let table = &shape.wire_name;
         Error::BadArgument(format!(
             "column {:?} of {table} is of type {}, which has no order to compare by",
-            column.name, column.type_name
+            column.name,
+            column.shown_type()
         ))
     })
 }

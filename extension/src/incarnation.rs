@@ -9,8 +9,10 @@
 use pgrx::pg_sys;
 use pgrx::{direct_function_call, prelude::*};
 use sha2::{Digest, Sha256};
+use std::ffi::CStr;
 
 use crate::error::Error;
+use crate::own;
 use crate::role;
 use crate::sequence::{self, NUMBER_MAX};
 use crate::settings::Settings;
@@ -108,10 +110,11 @@ pub fn recognise(sequence: pg_sys::Oid) {
 /// The catalog's row for people. It comes with the transaction at hand; where that is rolled back
 /// the next backend leaves one, which no longer knows what was found.
 fn remember(identity: &Identity, found: Option<i64>) {
+    if found.is_none() && is_remembered(identity) {
+        return;
+    }
     let sql = "insert into godwit.incarnation (system_identifier, timeline, database, after)
-               select $1, $2, $3, $4 where not exists (
-                      select from godwit.incarnation i where i.system_identifier = $1
-                         and i.timeline = $2 and i.database = $3 and $4 is null)";
+               values ($1, $2, $3, $4)";
     let args = [
         spi::int8(identity.system),
         spi::int8(identity.timeline),
@@ -119,6 +122,29 @@ fn remember(identity: &Identity, found: Option<i64>) {
         spi::Arg(pg_sys::INT8OID, found.and_then(|found| found.into_datum())),
     ];
     spi::run(sql, &args);
+}
+
+/// Every backend asks, so it is asked without SQL.
+fn is_remembered(identity: &Identity) -> bool {
+    let list = own::relation(c"incarnation");
+    let column = |name: &CStr, value: i64| {
+        // SAFETY: a catalog look-up by OID and name.
+        let number = unsafe { pg_sys::get_attnum(list, name.as_ptr()) };
+        own::equal(number, pg_sys::F_INT8EQ, value.into())
+    };
+    let mut identity = [
+        column(c"system_identifier", identity.system),
+        column(c"timeline", identity.timeline),
+        column(c"database", identity.database),
+    ];
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: a lock by OID, let go again.
+    unsafe {
+        pg_sys::LockRelationOid(list, lock);
+        let found = own::has_row(list, None, &mut identity);
+        pg_sys::UnlockRelationOid(list, lock);
+        found
+    }
 }
 
 /// What the last part of a sequence's page says (commands/sequence.c).
@@ -179,13 +205,7 @@ fn now_ms() -> i64 {
 const MS_1970_TO_2000: i64 = 10_957 * 86_400_000;
 
 fn mark_sequence() -> pg_sys::Oid {
-    let sql = "select c.oid from pg_catalog.pg_class c
-                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                where n.nspname = 'godwit' and c.relname = 'incarnation_mark'";
-    spi::rows(sql, &[], |row| row.need(1))
-        .first()
-        .copied()
-        .unwrap_or_else(|| Error::Internal("godwit.incarnation_mark is not there".into()).report())
+    own::relation(c"incarnation_mark")
 }
 
 /// The lock of the session, not of the transaction: it is held for as long as the move takes.

@@ -145,9 +145,9 @@ fn check_rule(shape: &Shape, name: &str, rule: &mut Rule) -> Result<(), Error> {
             return Err(Error::BadArgument(reason));
         }
         None => {
+            let of = column.shown_type();
             let reason = format!(
-                "attribute {name:?}: there is no function {signature} that returns {}; name its schema",
-                column.type_name
+                "attribute {name:?}: there is no function {function}({of}, {of}, {of}) that returns {of}; name its schema"
             );
             return Err(Error::BadArgument(reason));
         }

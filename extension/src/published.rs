@@ -8,12 +8,11 @@
 use pgrx::pg_sys;
 use std::cell::Cell;
 
-use crate::error::Error;
 use crate::incarnation;
+use crate::own;
 use crate::role;
 use crate::sequence;
 use crate::settings::Settings;
-use crate::spi;
 use crate::unguarded;
 
 /// In microseconds.
@@ -21,7 +20,6 @@ const INTERVAL_MIN: i64 = 1_000_000;
 
 thread_local! {
     static LAST: Cell<i64> = const { Cell::new(i64::MIN) };
-    static SEQUENCE: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
 }
 
 /// How far a reader on a standby may go.
@@ -64,20 +62,5 @@ fn write(owner: pg_sys::Oid, horizon: i64) {
 }
 
 fn sequence() -> pg_sys::Oid {
-    if let Some(sequence) = SEQUENCE.get() {
-        // SAFETY: a cached catalog look-up.
-        if !unsafe { pg_sys::get_rel_name(sequence) }.is_null() {
-            return sequence;
-        }
-    }
-    let sql = "select c.oid from pg_catalog.pg_class c
-                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                where n.nspname = 'godwit' and c.relname = 'horizon'";
-    let _settings = Settings::path(c"pg_catalog, pg_temp");
-    let found = spi::rows(sql, &[], |row| row.need(1));
-    let Some(found) = found.first().copied() else {
-        Error::Internal("godwit.horizon is not there".into()).report()
-    };
-    SEQUENCE.set(Some(found));
-    found
+    own::relation(c"horizon")
 }

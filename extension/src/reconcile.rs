@@ -408,7 +408,10 @@ pub fn same_key(shape: &Shape) -> String {
         .collect();
     let by_text = |column: &Column| column.codec.is_equal_by_text() && !column.is_loose;
     if !shape.key_columns().all(by_text) {
-        parts.push(format!("({}) collate pg_catalog.\"C\" = k.id", shape.id_of_row("t")));
+        parts.push(format!(
+            "({}) collate pg_catalog.\"C\" operator(pg_catalog.=) k.id",
+            shape.id_of_row("t")
+        ));
     }
     parts.join(" and ")
 }

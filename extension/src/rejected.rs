@@ -7,6 +7,7 @@ use revision::{Attributes, Record};
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
 use crate::history;
+use crate::own;
 use crate::put_revisions::Sent;
 use crate::role;
 use crate::shape::Shape;
@@ -50,22 +51,14 @@ pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
 
 /// Whether anything waits at all. Every batch asks, so it is asked without SQL; mostly nothing ever did.
 pub fn any() -> bool {
-    let catalog = Catalog::open();
-    // SAFETY: the catalog is open, and the snapshot is registered while it is scanned with. Without a key an index
-    // scan finds the first row, past whatever has been taken out.
+    let list = own::relation(c"rejected");
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: a lock by OID, let go again.
     unsafe {
-        let index = pg_sys::get_relname_relid(c"rejected_pkey".as_ptr(), catalog.schema);
-        if history::is_empty(index) {
-            catalog.close();
-            return false;
-        }
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        let none = std::ptr::null_mut();
-        let scan = pg_sys::systable_beginscan(catalog.rejected, index, true, snapshot, 0, none);
-        let found = !pg_sys::systable_getnext(scan).is_null();
-        pg_sys::systable_endscan(scan);
-        pg_sys::UnregisterSnapshot(snapshot);
-        catalog.close();
+        pg_sys::LockRelationOid(list, lock);
+        let index = own::relation(c"rejected_pkey");
+        let found = !history::is_empty(index) && own::has_row(list, Some(index), &mut []);
+        pg_sys::UnlockRelationOid(list, lock);
         found
     }
 }
@@ -147,38 +140,5 @@ fn entry(row: &spi::Row) -> Entry {
 
 /// Who owns the catalog's tables.
 pub fn catalog_owner() -> pg_sys::Oid {
-    let catalog = Catalog::open();
-    // SAFETY: the relation is open.
-    let owner = unsafe { (*(*catalog.rejected).rd_rel).relowner };
-    catalog.close();
-    owner
-}
-
-/// The catalog's table, open.
-struct Catalog {
-    schema: pg_sys::Oid,
-    rejected: pg_sys::Relation,
-}
-
-impl Catalog {
-    fn open() -> Catalog {
-        // SAFETY: catalog look-ups by name; the relation is closed by `close`, or by Postgres after an error.
-        unsafe {
-            let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
-            let found = pg_sys::get_relname_relid(c"rejected".as_ptr(), schema);
-            if found == pg_sys::InvalidOid {
-                Error::Internal("godwit.rejected is not there".into()).report()
-            }
-            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-            Catalog { schema, rejected: pg_sys::table_open(found, lock) }
-        }
-    }
-
-    fn close(self) {
-        // SAFETY: opened by `open`.
-        unsafe {
-            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-            pg_sys::table_close(self.rejected, lock);
-        }
-    }
+    own::owner(own::relation(c"rejected"))
 }

@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::argument::need;
 use crate::error::Error;
 use crate::incarnation;
+use crate::own;
 use crate::published;
 use crate::role;
 use crate::settings::Settings;
@@ -207,14 +208,8 @@ pub fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
             return found;
         }
     }
-    let sql = "select c.oid, c.relowner from pg_catalog.pg_class c
-                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                where n.nspname = 'godwit' and c.relname = 'change_sequence'";
-    let _settings = Settings::path(c"pg_catalog, pg_temp");
-    let found = spi::rows(sql, &[], |row| (row.need(1), row.need(2)));
-    let Some(found) = found.first().copied() else {
-        Error::Internal("godwit.change_sequence is not there".into()).report()
-    };
+    let sequence = own::relation(c"change_sequence");
+    let found = (sequence, own::owner(sequence));
     INCARNATION_KNOWN.set(false);
     SEQUENCE.set(Some(found));
     found

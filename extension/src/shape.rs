@@ -13,9 +13,11 @@ use crate::codec::Codec;
 use crate::era::Eras;
 use crate::error::{Error, OrReport};
 use crate::key_top::Near;
+use crate::own;
 use crate::policy::Policy;
+use crate::relation::{self, Index, Relation};
 use crate::settings::Settings;
-use crate::spi;
+use crate::spi::{self, Row};
 
 pub struct Column {
     pub name: String,
@@ -30,7 +32,7 @@ pub struct Column {
     pub default: Option<String>,
     /// The key's own equality operator, as `operator(schema.=)`; empty outside the key.
     pub equals: String,
-    /// The type as SQL names it.
+    /// The type as SQL takes it under any search path.
     pub type_name: String,
     /// Whether its collation takes other texts for equal.
     pub is_loose: bool,
@@ -93,63 +95,16 @@ thread_local! {
     static INVALIDATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-const TABLE_SQL: &str = "
-    select c.relowner, n.nspname::text, c.relname::text, tn.nspname::text, tc.relname::text,
-           t.twin::oid,
-           (select i.indexrelid from pg_catalog.pg_index i
-             where i.indrelid = t.twin and i.indisprimary),
-           a.attnum, a.atttypid, c.relrowsecurity, a.attnotnull, t.policy,
-           a.atttypid = 'godwit.revision'::pg_catalog.regtype and (
-               select pg_catalog.count(*) = 9 from pg_catalog.pg_attribute h
-                 join (values ('_id', 'text'), ('_rev', 'godwit.revision'), ('_prev', 'godwit.revision'),
-                              ('_deleted', 'bool'), ('_seq', 'int8'), ('_at', 'timestamptz'), ('_by', 'text'),
-                              ('_stub', 'bool'), ('_extra', 'jsonb')) o(name, type)
-                   on o.name = h.attname and o.type::pg_catalog.regtype = h.atttypid
-                where h.attrelid = t.twin),
-           (select i.indexrelid from pg_catalog.pg_index i
-             where i.indrelid = t.twin and i.indisvalid and i.indnatts = 2
-               and pg_catalog.pg_get_expr(i.indpred, i.indrelid) = '(_extra IS NOT NULL)'
-               and pg_catalog.pg_get_indexdef(i.indexrelid, 1, true) = '_id'
-               and pg_catalog.pg_get_indexdef(i.indexrelid, 2, true) = '_rev'
-             limit 1),
-           c.relhasrules or exists (
-               select from pg_catalog.pg_constraint k
-                where k.condeferrable and k.contype in ('p', 'u', 'x') and k.conrelid in (
-                      select c.oid union all select relid from pg_catalog.pg_partition_tree(c.oid))),
-           not exists (
-               select from pg_catalog.pg_index i
-                where (i.indisunique or i.indisexclusion) and not i.indisprimary and i.indrelid in (
-                      select c.oid union all select relid from pg_catalog.pg_partition_tree(c.oid)))
-      from godwit.tracked t
-      join pg_catalog.pg_class c on c.oid = t.relation
-      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-      join pg_catalog.pg_class tc on tc.oid = t.twin
-      join pg_catalog.pg_namespace tn on tn.oid = tc.relnamespace
-      join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = '_rev'
-     where t.relation = $1 and not a.attisdropped";
-
-const COLUMNS_SQL: &str = "
-    select a.attname::text, a.attnum, a.atttypid, a.atttypmod, a.attgenerated <> '',
-           a.attidentity = 'a', k.place::int4,
-           (select pg_catalog.format('operator(%I.%s)', pn.nspname, o.oprname)
-              from pg_catalog.pg_opclass c
-              join pg_catalog.pg_amop m on m.amopfamily = c.opcfamily
-               and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
-               and m.amopstrategy = 3
-              join pg_catalog.pg_operator o on o.oid = m.amopopr
-              join pg_catalog.pg_namespace pn on pn.oid = o.oprnamespace
-             where c.oid = i.indclass[k.place - 1]),
-           pg_catalog.pg_get_expr(d.adbin, d.adrelid),
-           pg_catalog.format_type(a.atttypid, a.atttypmod),
-           exists (select from pg_catalog.pg_collation l
-                    where l.oid = a.attcollation and not l.collisdeterministic)
-      from pg_catalog.pg_attribute a
-      left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-      left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
-      left join lateral pg_catalog.unnest(i.indkey::int2[]) with ordinality k(number, place)
-        on k.number = a.attnum
-     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped and a.attname <> '_rev'
-     order by a.attnum";
+/// The columns that every twin has, and their types; two more hold revisions.
+const OWN_COLUMNS: [(&str, pg_sys::Oid); 7] = [
+    ("_id", pg_sys::TEXTOID),
+    ("_deleted", pg_sys::BOOLOID),
+    ("_seq", pg_sys::INT8OID),
+    ("_at", pg_sys::TIMESTAMPTZOID),
+    ("_by", pg_sys::TEXTOID),
+    ("_stub", pg_sys::BOOLOID),
+    ("_extra", pg_sys::JSONBOID),
+];
 
 impl Shape {
     /// The shape of a tracked table.
@@ -244,14 +199,9 @@ impl Shape {
 
     /// A partition may have its columns in another order.
     fn renumber(&mut self, partition: pg_sys::Oid) -> Result<(), Error> {
-        let _settings = Settings::path(c"pg_catalog, pg_temp");
-        let sql = "select a.attname::text, a.attnum from pg_catalog.pg_attribute a
-                    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped";
-        let rows =
-            spi::rows(sql, &[spi::oid(partition)], |row| (row.need::<String>(1), row.need(2)));
-        let numbers: HashMap<String, i16> = rows.into_iter().collect();
+        let found = Relation::of(partition).ok_or_else(|| not_tracked(partition))?;
         let number = |name: &str| {
-            numbers.get(name).copied().ok_or_else(|| {
+            found.column(name).map(|column| column.number).ok_or_else(|| {
                 Error::Internal(format!("{} has no column {name:?}", name_of(partition)))
             })
         };
@@ -279,99 +229,65 @@ impl Shape {
         // What is read here runs under other paths and settings, defaults under the caller's own: names are
         // qualified, and constants read the same under any.
         let _settings = Settings::fixed();
-        let columns_and_places = spi::rows(COLUMNS_SQL, &[spi::oid(relation)], |row| {
-            let name: String = row.need(1);
-            let column = Column {
-                quoted: quote(&name),
-                name,
-                number: row.need(2),
-                codec: Codec::of(row.need(3), row.need(4)),
-                generated: row.need(5),
-                identity_always: row.need(6),
-                equals: row.get(8).unwrap_or_default(),
-                default: row.get(9),
-                type_name: row.need(10),
-                is_loose: row.need(11),
-            };
-            (column, row.get::<i32>(7))
-        });
-        let mut key: Vec<(i32, usize)> = columns_and_places
+        let Some(tracked) = Tracked::of(relation)? else { return Err(not_tracked(relation)) };
+        let (Some(table), Some(twin)) = (Relation::of(relation), Relation::of(tracked.twin)) else {
+            return Err(not_tracked(relation));
+        };
+        let Some(revision) = table.column("_rev") else { return Err(not_tracked(relation)) };
+        // They are read as what they are named for.
+        if !has_own_columns(&twin) || revision.type_oid != own::type_named(c"revision") {
+            let reason = "columns of Godwit's own have other types than it gave them";
+            return Err(Error::BadArgument(format!("{}: {reason}", name_of(relation))));
+        }
+        let keys: Vec<Index> =
+            relation::tree(relation).into_iter().flat_map(Index::all_of).collect();
+        let primary = keys.iter().find(|index| index.is_primary && index.table == relation);
+        let columns: Vec<Column> = table
+            .columns
             .iter()
-            .enumerate()
-            .filter_map(|(at, (_, place))| place.map(|place| (place, at)))
+            .filter(|column| column.name != "_rev")
+            .map(|column| Column::of(column, primary))
             .collect();
-        key.sort_unstable();
-        let columns: Vec<Column> =
-            columns_and_places.into_iter().map(|(column, _)| column).collect();
+        let place = |number: &i16| columns.iter().position(|column| column.number == *number);
+        let key = primary
+            .map_or_else(Vec::new, |primary| primary.columns.iter().filter_map(place).collect());
         let mut attributes: Vec<usize> =
             (0..columns.len()).filter(|at| columns[*at].is_attribute()).collect();
         attributes.sort_unstable_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
-        let found = spi::rows(TABLE_SQL, &[spi::oid(relation)], |row| {
-            // They are read as what they are named for.
-            if !row.need::<bool>(13) {
-                let reason = "columns of Godwit's own have other types than it gave them";
-                Error::BadArgument(format!("{}: {reason}", name_of(relation))).report()
-            }
-            let (schema, name): (String, String) = (row.need(2), row.need(3));
-            Shape {
-                relation,
-                owner: row.need(1),
-                table: format!("{}.{}", quote(&schema), quote(&name)),
-                name: name.clone(),
-                wire_name: if schema == "public" { name } else { format!("{schema}.{name}") },
-                twin: format!(
-                    "{}.{}",
-                    quote(&row.need::<String>(4)),
-                    quote(&row.need::<String>(5))
-                ),
-                twin_relation: row.need(6),
-                // None while the twin is being made.
-                indexes: Indexes {
-                    key: row.get(7).unwrap_or(pg_sys::InvalidOid),
-                    extras: row.get(14),
-                },
-                revision_number: row.need(8),
-                revision_place: 0,
-                revision_type: row.need(9),
-                columns: Vec::new(),
-                key: Vec::new(),
-                attributes: Vec::new(),
-                needs_settings: false,
-                takes_on_conflict: !row.need::<bool>(15),
-                has_one_key: row.need(16),
-                row_security: row.need(10),
-                is_complete: row.need(11),
-                policy: serde_json::from_value(row.need::<pgrx::JsonB>(12).0).unwrap_or_else(
-                    |error| {
-                        Error::Internal(format!("a stored policy can't be read: {error}")).report()
-                    },
-                ),
-                policies: Vec::new(),
-                eras: Eras::default(),
-                append: OnceLock::new(),
-                near: Near::default(),
-                type_hashes: Vec::new(),
-            }
-        });
-        let shape = found.into_iter().next().ok_or_else(|| not_tracked(relation))?;
-        let key = key.into_iter().map(|(_, at)| at).collect();
-        let policies = if shape.row_security { Policy::all(relation) } else { Vec::new() };
         let eras = Eras::of(relation);
-        let needs_settings = columns.iter().any(|column| column.codec.needs_settings());
-        let needs_settings = needs_settings || eras.are_cast();
-        let revision_place =
-            columns.iter().take_while(|column| column.number < shape.revision_number).count();
-        let type_hashes = columns.iter().flat_map(type_hashes).collect();
         Ok(Shape {
-            type_hashes,
-            revision_place,
+            relation,
+            owner: table.owner,
+            table: table.quoted(),
+            wire_name: match table.schema.as_str() {
+                "public" => table.name.clone(),
+                schema => format!("{schema}.{}", table.name),
+            },
+            twin: twin.quoted(),
+            twin_relation: tracked.twin,
+            indexes: Indexes::of(tracked.twin, &twin),
+            revision_number: revision.number,
+            revision_place: columns
+                .iter()
+                .take_while(|column| column.number < revision.number)
+                .count(),
+            revision_type: revision.type_oid,
+            needs_settings: columns.iter().any(|column| column.codec.needs_settings())
+                || eras.are_cast(),
+            takes_on_conflict: !table.has_rules && keys.iter().all(|index| index.is_immediate),
+            has_one_key: keys.iter().all(|index| index.is_primary || !index.is_constraint),
+            is_complete: revision.not_null,
+            policy: tracked.policy,
+            row_security: table.has_row_security,
+            policies: if table.has_row_security { Policy::all(relation) } else { Vec::new() },
+            append: OnceLock::new(),
+            near: Near::default(),
+            type_hashes: columns.iter().flat_map(type_hashes).collect(),
+            name: table.name,
             columns,
             key,
             attributes,
-            needs_settings,
-            policies,
             eras,
-            ..shape
         })
     }
 
@@ -421,12 +337,12 @@ impl Shape {
         let columns: Vec<&Column> = self.key_columns().collect();
         match columns[..] {
             [column] if column.codec.casts_to_text() => {
-                format!("{row}.{}::pg_catalog.text collate \"C\"", column.quoted)
+                format!("{row}.{}::pg_catalog.text collate pg_catalog.\"C\"", column.quoted)
             }
             _ => {
                 let parts: Vec<String> =
                     columns.iter().map(|column| format!("{row}.{}", column.quoted)).collect();
-                format!("godwit._record_id(row({})) collate \"C\"", parts.join(", "))
+                format!("godwit._record_id(row({})) collate pg_catalog.\"C\"", parts.join(", "))
             }
         }
     }
@@ -451,7 +367,81 @@ impl Shape {
     }
 }
 
+/// What `godwit.tracked` says of a table.
+struct Tracked {
+    twin: pg_sys::Oid,
+    policy: revision::Policy,
+}
+
+impl Tracked {
+    fn of(relation: pg_sys::Oid) -> Result<Option<Tracked>, Error> {
+        // SAFETY: a catalog look-up by OID and name. An update of the extension has added the column, or not.
+        let policy = unsafe { pg_sys::get_attnum(own::relation(c"tracked"), c"policy".as_ptr()) };
+        let read = |row: &Row| (row.need(2), row.need::<pgrx::JsonB>(policy.into()).0);
+        let Some((twin, policy)) =
+            own::rows_about(relation, c"tracked", c"tracked_pkey", read).pop()
+        else {
+            return Ok(None);
+        };
+        let policy = serde_json::from_value(policy)
+            .map_err(|error| Error::Internal(format!("a stored policy can't be read: {error}")))?;
+        Ok(Some(Tracked { twin, policy }))
+    }
+}
+
+impl Indexes {
+    fn of(twin: pg_sys::Oid, columns: &Relation) -> Indexes {
+        let number = |name: &str| columns.column(name).map_or(0, |column| column.number);
+        let (id_and_revision, has_extra) =
+            ([number("_id"), number("_rev")], "(_extra IS NOT NULL)");
+        let all = Index::all_of(twin);
+        let is_of_extras = |index: &&Index| {
+            index.is_valid
+                && index.columns == id_and_revision
+                && index.predicate().as_deref() == Some(has_extra)
+        };
+        Indexes {
+            // None while the twin is being made.
+            key: all
+                .iter()
+                .find(|index| index.is_primary)
+                .map_or(pg_sys::InvalidOid, |index| index.oid),
+            extras: all.iter().find(is_of_extras).map(|index| index.oid),
+        }
+    }
+}
+
+fn has_own_columns(twin: &Relation) -> bool {
+    let revision = own::type_named(c"revision");
+    let own = OWN_COLUMNS.iter().copied().chain([("_rev", revision), ("_prev", revision)]);
+    own.into_iter()
+        .all(|(name, type_oid)| twin.column(name).is_some_and(|column| column.type_oid == type_oid))
+}
+
 impl Column {
+    /// `key` is its table's primary key.
+    fn of(column: &relation::Column, key: Option<&Index>) -> Column {
+        let place =
+            key.and_then(|key| key.columns.iter().position(|number| *number == column.number));
+        Column {
+            quoted: quote(&column.name),
+            name: column.name.clone(),
+            number: column.number,
+            codec: Codec::of(column.type_oid, column.type_mod),
+            generated: column.is_generated,
+            identity_always: column.is_identity_always,
+            default: column.default.clone(),
+            equals: key.zip(place).and_then(|(key, place)| key.equals(place)).unwrap_or_default(),
+            type_name: relation::type_name(column.type_oid, column.type_mod),
+            is_loose: column.is_loose(),
+        }
+    }
+
+    /// The type as people read it.
+    pub fn shown_type(&self) -> String {
+        relation::shown_type(self.codec.type_oid, self.codec.type_mod)
+    }
+
     /// The record id, Godwit's own and generated columns are no attributes (DESIGN.md section 3).
     fn is_attribute(&self) -> bool {
         !self.generated && self.name != "_id"
@@ -463,17 +453,17 @@ pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+pub fn is_tracked(relation: pg_sys::Oid) -> bool {
+    !own::rows_about(relation, c"tracked", c"tracked_pkey", |_| ()).is_empty()
+}
+
 /// The tracked table that a relation is, or is a partition of; itself where there is none.
 fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a catalog look-up.
     if !unsafe { pg_sys::get_rel_relispartition(relation) } {
         return relation;
     }
-    let _settings = Settings::path(c"pg_catalog, pg_temp");
-    let sql = "select t.relation::oid from pg_catalog.pg_partition_ancestors($1) a
-                 join godwit.tracked t on t.relation = a.relid";
-    let found = spi::rows(sql, &[spi::oid(relation)], |row| row.need(1));
-    found.first().copied().unwrap_or(relation)
+    relation::ancestors(relation).into_iter().find(|of| is_tracked(*of)).unwrap_or(relation)
 }
 
 fn not_tracked(relation: pg_sys::Oid) -> Error {

@@ -143,7 +143,8 @@ impl Row {
         unsafe { row::plain_bytes(self.there(number)) }
     }
 
-    fn there(&self, number: i32) -> pg_sys::Datum {
+    /// A datum that the catalog or the statement makes sure is not null.
+    pub fn there(&self, number: i32) -> pg_sys::Datum {
         let (datum, null) = self.datum(number);
         if null {
             Error::Internal(format!("column {number} of an internal query is null")).report()

@@ -92,8 +92,7 @@ fn require_room(id: &str, previous: Option<&RevisionId>) {
     }
 }
 
-/// SQL that says whether a row of the twin is a leaf: it has a body and no child. Children are of the
-/// next generation, where the twin's own index finds them, however long the record's line is.
+/// SQL that says whether a row of the twin is a leaf: it has a body and no child.
 pub fn is_leaf(shape: &Shape, row: &str) -> String {
     if shape.row_security {
         let relation = shape.relation.to_u32();
@@ -102,11 +101,19 @@ pub fn is_leaf(shape: &Shape, row: &str) -> String {
         );
     }
     format!(
-        "not {row}._stub and not exists (
-            select from {twin} c where c._id = {row}._id and c._prev operator(godwit.=) {row}._rev
-               and c._rev operator(godwit.>) godwit._generation_floor({row}._rev, 1)
-               and c._rev operator(godwit.<) godwit._generation_floor({row}._rev, 2))",
+        "not {row}._stub and not exists (select from {twin} c where {is_child})",
         twin = shape.twin,
+        is_child = is_child("c", row),
+    )
+}
+
+/// SQL that says whether one row of the twin was made on another. Children are of the next generation, where the twin's
+/// own index finds them, however long the record's line is.
+pub fn is_child(row: &str, parent: &str) -> String {
+    format!(
+        "{row}._id = {parent}._id and {row}._prev operator(godwit.=) {parent}._rev
+           and {row}._rev operator(godwit.>) godwit._generation_floor({parent}._rev, 1)
+           and {row}._rev operator(godwit.<) godwit._generation_floor({parent}._rev, 2)"
     )
 }
 

@@ -136,6 +136,14 @@ unsafe extern "C-unwind" {
         least_multixact: pg_sys::MultiXactId,
         persistence: c_char,
     );
+    /// Of catalog/pg_inherits.h.
+    pub fn find_all_inheritors(
+        relation: pg_sys::Oid,
+        lock: pg_sys::LOCKMODE,
+        parents: *mut *mut pg_sys::List,
+    ) -> *mut pg_sys::List;
+    /// Of catalog/partition.h.
+    pub fn get_partition_ancestors(relation: pg_sys::Oid) -> *mut pg_sys::List;
     /// Of commands/sequence.h.
     pub fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
     /// Of commands/cluster.h.

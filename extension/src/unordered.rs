@@ -10,13 +10,14 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::RevisionId;
-use std::ffi::CStr;
 
 use crate::history;
+use crate::own;
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::shape::Shape;
 use crate::spi;
+use crate::twin;
 use crate::walk::{self, Sight, Walk};
 
 /// Lists these records.
@@ -41,11 +42,9 @@ pub fn note<'a>(shape: &Shape, revisions: impl Iterator<Item = (&'a str, &'a Rev
         "select distinct h._id from unnest($1, $2) k(id, revision)
            join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision
           where exists (select from {twin} c
-                 where c._id = h._id and c._prev operator(godwit.=) h._rev
-                   and c._rev operator(godwit.>) godwit._generation_floor(h._rev, 1)
-                   and c._rev operator(godwit.<) godwit._generation_floor(h._rev, 2)
-                   and (c._stub or c._seq < h._seq))",
+                 where {is_child} and (c._stub or c._seq < h._seq))",
         twin = shape.twin,
+        is_child = twin::is_child("c", "h"),
     );
     let args = [spi::texts(ids), spi::texts(revisions.iter().map(String::as_str))];
     let late: Vec<String> =
@@ -91,14 +90,10 @@ pub fn has(shape: &Shape, id: &str) -> bool {
 
 /// The list and its index, which is looked up when its table is locked, to the end of the transaction.
 fn relations() -> (pg_sys::Oid, pg_sys::Oid) {
-    // SAFETY: catalog look-ups by names.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
-        let find = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
-        let list = find(c"unordered");
-        pg_sys::LockRelationOid(list, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        (list, find(c"unordered_by_record"))
-    }
+    let list = own::relation(c"unordered");
+    // SAFETY: a lock by OID, which the transaction's end releases.
+    unsafe { pg_sys::LockRelationOid(list, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+    (list, own::relation(c"unordered_by_record"))
 }
 
 fn equal(number: i16, function: u32, value: Option<pg_sys::Datum>) -> pg_sys::ScanKeyData {

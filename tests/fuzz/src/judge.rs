@@ -32,6 +32,8 @@ const WRITES_HORIZON: &[&str] = &[
     "_last_sequence",
     "_horizon",
     "_await_change",
+    "peers",
+    "sequence_at",
 ];
 
 /// Their REVOKE runs as the caller: of what was granted to all it takes nothing away, and warns, and yet writes the same
