@@ -44,7 +44,7 @@ create function godwit._key_columns(relation oid) returns text[]
           from pg_index i
          cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
           join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-         where i.indrelid = relation and i.indisprimary
+         where i.indrelid = relation and i.indisprimary and k.place <= i.indnkeyatts
     $$;
 
 -- Brings the twin in step with its table.
@@ -160,7 +160,7 @@ begin
       left join pg_index i on i.indrelid = a.attrelid and i.indisprimary
      where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
        and a.attname = any (godwit._own_columns()) and a.atttypid <> 'godwit.revision'::regtype
-       and not (a.attname = '_id' and i.indnatts = 1 and i.indkey[0] = a.attnum
+       and not (a.attname = '_id' and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
                 and a.atttypid = 'text'::regtype);
     if clash is not null then
         raise exception '% is tracked, and Godwit has a column of that name: %', relation, clash
@@ -329,7 +329,7 @@ create function godwit._key_types(relation oid) returns text[]
           from pg_index i
          cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
           join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-         where i.indrelid = relation and i.indisprimary
+         where i.indrelid = relation and i.indisprimary and k.place <= i.indnkeyatts
     $$;
 
 -- The twin has the table's SELECT grants and no others, whatever default privileges say.

@@ -395,7 +395,7 @@ create or replace function godwit._key_columns(relation oid) returns text[]
           from pg_index i
          cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
           join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-         where i.indrelid = relation and i.indisprimary
+         where i.indrelid = relation and i.indisprimary and k.place <= i.indnkeyatts
     $$;
 
 create or replace function godwit._follow(relation regclass, renamed_from text default null, renamed_to text default null)
@@ -509,7 +509,7 @@ begin
       left join pg_index i on i.indrelid = a.attrelid and i.indisprimary
      where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
        and a.attname = any (godwit._own_columns()) and a.atttypid <> 'godwit.revision'::regtype
-       and not (a.attname = '_id' and i.indnatts = 1 and i.indkey[0] = a.attnum
+       and not (a.attname = '_id' and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
                 and a.atttypid = 'text'::regtype);
     if clash is not null then
         raise exception '% is tracked, and Godwit has a column of that name: %', relation, clash
@@ -675,7 +675,7 @@ create or replace function godwit._key_types(relation oid) returns text[]
           from pg_index i
          cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
           join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-         where i.indrelid = relation and i.indisprimary
+         where i.indrelid = relation and i.indisprimary and k.place <= i.indnkeyatts
     $$;
 
 create or replace function godwit._follow_privileges(relation regclass, twin regclass) returns void
@@ -921,7 +921,7 @@ begin
       from pg_attribute a
      where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
        and (a.attname = any (godwit._own_columns()) and a.attname <> '_id'
-            or a.attname = '_id' and not (primary_key.indnatts = 1
+            or a.attname = '_id' and not (primary_key.indnkeyatts = 1
                and primary_key.indkey[0] = a.attnum and a.atttypid = 'text'::regtype));
     if clash is not null then
         raise exception '% has columns named like Godwit''s own: %', relation, clash
@@ -946,7 +946,7 @@ create or replace function godwit._id_expression(relation regclass, row_name tex
           from pg_index i
           cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
           join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-         where i.indrelid = relation and i.indisprimary
+         where i.indrelid = relation and i.indisprimary and k.place <= i.indnkeyatts
     $$;
 
 create or replace function godwit._is_left_over(relation regclass) returns boolean

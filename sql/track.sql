@@ -119,7 +119,7 @@ begin
       from pg_attribute a
      where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
        and (a.attname = any (godwit._own_columns()) and a.attname <> '_id'
-            or a.attname = '_id' and not (primary_key.indnatts = 1
+            or a.attname = '_id' and not (primary_key.indnkeyatts = 1
                and primary_key.indkey[0] = a.attnum and a.atttypid = 'text'::regtype));
     if clash is not null then
         raise exception '% has columns named like Godwit''s own: %', relation, clash
@@ -145,7 +145,7 @@ create function godwit._id_expression(relation regclass, row_name text) returns 
           from pg_index i
           cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
           join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-         where i.indrelid = relation and i.indisprimary
+         where i.indrelid = relation and i.indisprimary and k.place <= i.indnkeyatts
     $$;
 
 -- Whether table and twin were tracked elsewhere: restored by themselves from a dump.

@@ -165,9 +165,8 @@ pub fn schema_name(schema: pg_sys::Oid) -> Option<String> {
 pub struct Index {
     pub oid: pg_sys::Oid,
     pub table: pg_sys::Oid,
-    /// Numbers of the columns; 0 is an expression.
+    /// Numbers of the columns by which it sorts; 0 is an expression.
     pub columns: Vec<i16>,
-    /// Of the columns by which it sorts.
     pub classes: Vec<pg_sys::Oid>,
     pub is_primary: bool,
     /// Whether it keeps any two rows apart.
@@ -186,7 +185,7 @@ impl Index {
             // SAFETY: a row of pg_index, whose vectors have as many members as they say.
             let (index, columns, classes) = unsafe {
                 let index = &*pg_sys::GETSTRUCT(row.tuple).cast::<pg_sys::FormData_pg_index>();
-                let columns = index.indkey.values.as_slice(index.indkey.dim1 as usize).to_vec();
+                let columns = index.indkey.values.as_slice(index.indnkeyatts as usize).to_vec();
                 let classes: *const pg_sys::oidvector =
                     row.there(pg_sys::Anum_pg_index_indclass as i32).cast_mut_ptr();
                 (index, columns, (*classes).values.as_slice((*classes).dim1 as usize).to_vec())

@@ -57,6 +57,17 @@ call godwit.compact('logs', keep => '1 hour');
 call godwit.compact('logs', revisions => 3, batch => 7);
 call godwit.compact('logs', revisions => 3, batch => 7);
 select _id, string_agg(case when _stub then 'stub' when _deleted then 'gone' else note end, ', ' order by _rev desc) from logs_history where _id in ('1', '2', '50') group by 1 order by 1;
+-- A batch begins where the last one ended, and reads nothing that lies before.
+create table many (id int primary key);
+select godwit.track('many');
+insert into many select generate_series(1, 1000);
+vacuum analyze many_history;
+begin;
+set local enable_seqscan = off;
+select after, freed from godwit._compact('many'::regclass, '998', null, 1, 10);
+select pg_stat_get_xact_tuples_returned('many_history_pkey'::regclass) between 1 and 20 as reads_what_is_left;
+rollback;
+drop table many; drop table many_history;
 select count(*) from godwit.progress;
 select * from godwit.verify('logs');
 select count(*) from godwit.changes(tables => '{logs}', include => 'records', max => 10000);
