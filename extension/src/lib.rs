@@ -55,6 +55,7 @@ mod by_record;
 mod catalog;
 mod changes;
 mod conflicts;
+mod cursor;
 mod erase;
 mod filter;
 mod first_revisions;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::argument::{need, without_nulls};
 use crate::capture;
 use crate::catalog;
+use crate::cursor::Cursor;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
@@ -17,7 +18,7 @@ use crate::role;
 use crate::settings::Settings;
 use crate::shape::{Column, Shape};
 use crate::spi;
-use crate::subtransaction;
+use crate::subtransaction::{Failure, attempt};
 use crate::twin::{self, Revision};
 
 /// Rows that are held in memory at once.
@@ -39,54 +40,69 @@ fn _restamp(relation: pg_sys::Oid, columns: Vec<Option<String>>) -> i64 {
     role::as_owner_restricted(shape.owner, || {
         // Nobody has written anything: no trigger of the app's has a part in it.
         let _quiet = Settings::replica();
-        let (mut count, mut careful) = (0, false);
-        loop {
-            let rows = edited(&shape, &altered, &mut careful);
-            let edits: Vec<Revision> =
-                rows.into_iter().map(|row| edit(&shape, row, &columns)).collect();
-            if edits.is_empty() {
-                return count;
+        // What has been edited when a cast fails is passed over by the second look.
+        match restamp(&shape, &altered, false) {
+            Ok(count) => count,
+            Err((count, _)) => {
+                count
+                    + restamp(&shape, &altered, true)
+                        .unwrap_or_else(|(_, failure)| failure.rethrow())
             }
-            count += edits.len() as i64;
-            let edits: Vec<&Revision> = edits.iter().collect();
-            expected::while_capturing(shape.twin_relation, || twin::insert(&shape, &edits));
-            show(&shape, &edits);
         }
     })
 }
 
-/// Rows that show another value than a cast of what their revisions say. That casts work is tried first, for to ask of
-/// each value whether it can be cast takes longer; `careful` is set where one can't.
-fn edited(shape: &Shape, altered: &[&Column], careful: &mut bool) -> Vec<Row> {
-    let differs = |column: &&Column| {
-        let value = shape.eras.value(column);
-        format!("t.{}::text is distinct from ({value})::{}::text", column.quoted, column.type_name)
+/// That casts work is tried first, for to ask of each value whether it can be cast takes longer. Returns how many rows
+/// were edited; where a cast has failed, also why.
+fn restamp(shape: &Shape, altered: &[&Column], is_careful: bool) -> Result<i64, (i64, Failure)> {
+    let mut count = 0;
+    let failed = |failure: Failure, count| match is_careful || !failure.is_refusal() {
+        true => failure.rethrow(),
+        false => (count, failure),
     };
-    if !*careful {
-        match subtransaction::attempt(|| rows_where(shape, altered.iter().map(differs))) {
-            Ok(rows) => return rows,
-            Err(failure) if failure.is_refusal() => *careful = true,
-            Err(failure) => failure.rethrow(),
-        }
+    let sql = differing(shape, altered, is_careful);
+    let mut rows = attempt(|| Cursor::open(&sql)).map_err(|failure| failed(failure, 0))?;
+    loop {
+        let some = match attempt(|| rows.next(CHUNK, |row| capture::shown_in(shape, row))) {
+            Ok(some) if !some.is_empty() => some,
+            ended => {
+                rows.close();
+                return ended.map(|_| count).map_err(|failure| failed(failure, count));
+            }
+        };
+        count += some.len() as i64;
+        let edits: Vec<Revision> = some.into_iter().map(|row| edit(shape, row, altered)).collect();
+        let edits: Vec<&Revision> = edits.iter().collect();
+        expected::while_capturing(shape.twin_relation, || twin::insert(shape, &edits));
+        show(shape, &edits);
     }
-    let differs = |column: &&Column| {
-        let is_unreadable = shape.eras.is_unreadable(shape.relation, column);
-        format!("case when {is_unreadable} then true else {} end", differs(column))
-    };
-    rows_where(shape, altered.iter().map(differs))
 }
 
-fn rows_where(shape: &Shape, differ: impl Iterator<Item = String>) -> Vec<Row> {
-    let sql = format!(
+/// Rows that show another value than a cast of what their revisions say.
+fn differing(shape: &Shape, altered: &[&Column], is_careful: bool) -> String {
+    let differs = |column: &&Column| {
+        let value = shape.eras.value(column);
+        let differs = format!(
+            "t.{}::text is distinct from ({value})::{}::text",
+            column.quoted, column.type_name
+        );
+        match is_careful {
+            false => differs,
+            true => {
+                let is_unreadable = shape.eras.is_unreadable(shape.relation, column);
+                format!("case when {is_unreadable} then true else {differs} end")
+            }
+        }
+    };
+    format!(
         "select {row} from {table} t join {twin} h on h._id = {id} and h._rev operator(godwit.=) t._rev
-          where ({differs}) limit {CHUNK}",
+          where {differs}",
         row = shape.whole_row("t"),
         table = shape.table,
         twin = shape.twin,
         id = shape.id_of_row("t"),
-        differs = differ.collect::<Vec<String>>().join(" or ")
-    );
-    spi::rows(&sql, &[], |row| capture::shown_in(shape, row))
+        differs = altered.iter().map(differs).collect::<Vec<String>>().join(" or ")
+    )
 }
 
 /// Whether a text can be cast to a column's type.
@@ -98,16 +114,16 @@ fn _reads(relation: Option<pg_sys::Oid>, column: Option<&str>, text: Option<&str
         Error::BadArgument(format!("{} has no column {column:?}", shape.table)).report()
     });
     let sql = format!("select $1::{}", column.type_name);
-    match subtransaction::attempt(|| spi::run(&sql, &[spi::optional_text(text)])) {
+    match attempt(|| spi::run(&sql, &[spi::optional_text(text)])) {
         Ok(_) => true,
         Err(failure) if failure.is_refusal() => false,
         Err(failure) => failure.rethrow(),
     }
 }
 
-fn edit(shape: &Shape, (id, previous, attributes): Row, columns: &[String]) -> Revision {
+fn edit(shape: &Shape, (id, previous, attributes): Row, altered: &[&Column]) -> Revision {
     let kept = history::extra(shape, &id, &previous).or_report();
-    let kept = kept.carried(shape, |name| columns.iter().any(|column| column == name));
+    let kept = kept.carried(shape, |name| altered.iter().any(|column| column.name == name));
     let mut whole = attributes;
     kept.lay_over(&mut whole);
     Revision {

@@ -237,7 +237,7 @@ fn execute<T>(
     keep: bool,
     sql: &str,
     args: &[Arg],
-    mut each: impl FnMut(&Row) -> T,
+    each: impl FnMut(&Row) -> T,
 ) -> (u64, Vec<T>) {
     let _running = Running::begin();
     // SAFETY: connect and finish are paired; an error between them aborts the (sub)transaction,
@@ -271,17 +271,25 @@ fn execute<T>(
         );
         check(code, "execute", sql);
         let count = pg_sys::SPI_processed;
-        let mut out = Vec::new();
-        let table = pg_sys::SPI_tuptable;
-        if !table.is_null() {
-            out.reserve(count as usize);
-            for number in 0..count as usize {
-                let row = Row { tuple: *(*table).vals.add(number), desc: (*table).tupdesc };
-                out.push(each(&row));
-            }
-        }
+        let out = fetched(each);
         check(pg_sys::SPI_finish(), "finish", sql);
         (count, out)
+    }
+}
+
+/// The rows that the last statement has left.
+///
+/// # Safety
+/// SPI must be connected still.
+pub unsafe fn fetched<T>(mut each: impl FnMut(&Row) -> T) -> Vec<T> {
+    // SAFETY: the table has as many rows as there were.
+    unsafe {
+        let (count, table) = (pg_sys::SPI_processed as usize, pg_sys::SPI_tuptable);
+        if table.is_null() {
+            return Vec::new();
+        }
+        let row = |number| Row { tuple: *(*table).vals.add(number), desc: (*table).tupdesc };
+        (0..count).map(|number| each(&row(number))).collect()
     }
 }
 
@@ -376,7 +384,8 @@ fn make_room() {
     }
 }
 
-fn check(code: i32, step: &str, sql: &str) {
+/// Raises what SPI says has failed.
+pub fn check(code: i32, step: &str, sql: &str) {
     if code < 0 {
         Error::Internal(format!("SPI {step} failed with {code} for: {sql}")).report()
     }

@@ -64,8 +64,9 @@ insert into many select generate_series(1, 1000);
 vacuum analyze many_history;
 begin;
 set local enable_seqscan = off;
+select pg_stat_get_xact_tuples_returned('many_history_pkey'::regclass) as read \gset
 select after, freed from godwit._compact('many'::regclass, '998', null, 1, 10);
-select pg_stat_get_xact_tuples_returned('many_history_pkey'::regclass) between 1 and 20 as reads_what_is_left;
+select pg_stat_get_xact_tuples_returned('many_history_pkey'::regclass) - :read between 1 and 20 as reads_what_is_left;
 rollback;
 drop table many; drop table many_history;
 select count(*) from godwit.progress;
