@@ -279,7 +279,7 @@ fn put_chunk(shape: &Shape, chunk: &[&Sent]) -> Vec<Outcome> {
     let halves = |sorted: &[&Sent]| put_halves(shape, sorted, Waits::InTurn);
     // An INSERT without ON CONFLICT that finds the second of two keys taken waits with the first in its hands: whoever
     // holds the second may be about to ask for that one.
-    let meeting = if shape.has_one_key { Meeting::Nobody } else { Meeting::SteppingBack };
+    let meeting = if shape.keys.has_one { Meeting::Nobody } else { Meeting::SteppingBack };
     try_chunk(shape, chunk, Waits::InTurn, meeting)
         .unwrap_or_else(|| in_one_order(shape, chunk, halves))
 }

@@ -261,7 +261,7 @@ fn write(shape: &Shape, due: &[Due], added: &Added, has_inserted: &mut bool) -> 
 /// sees it. Later tries let a unique constraint speak for itself.
 fn insert(shape: &Shape, rows: Arg, steps_back: bool) -> u64 {
     let run = |again| spi::run(&insert_sql(shape, again), &[rows]);
-    if !steps_back || shape.takes_on_conflict {
+    if !steps_back || shape.keys.takes_on_conflict {
         return run(if steps_back { "on conflict do nothing" } else { "" });
     }
     match subtransaction::attempt(|| run("")) {

@@ -61,10 +61,7 @@ pub struct Shape {
     /// Positions in `columns` of the attributes, by the bytes of their names.
     pub attributes: Vec<usize>,
     pub needs_settings: bool,
-    /// Whether an INSERT may say ON CONFLICT: not beside rules, nor where a unique constraint is deferrable.
-    pub takes_on_conflict: bool,
-    /// Whether its primary key is all that an INSERT may find taken.
-    pub has_one_key: bool,
+    pub keys: Rc<Keys>,
     /// Whether every row has a revision: not while `track_online` is at work.
     pub is_complete: bool,
     /// What is done about conflicts.
@@ -78,6 +75,16 @@ pub struct Shape {
     pub near: Near,
     /// What the catalog cache calls the columns' types, whose names are in `type_name`.
     type_hashes: Vec<u32>,
+}
+
+/// What keeps the rows of a table and of its partitions apart.
+pub struct Keys {
+    /// The table, its partitions, and theirs.
+    relations: Vec<pg_sys::Oid>,
+    /// Whether an INSERT may say ON CONFLICT: not beside rules, nor where a unique constraint is deferrable.
+    pub takes_on_conflict: bool,
+    /// Whether the primary key is all that an INSERT may find taken.
+    pub has_one: bool,
 }
 
 /// The twin's indexes as they were read. REINDEX CONCURRENTLY puts others in their places.
@@ -185,11 +192,10 @@ impl Shape {
         }
         let before = INVALIDATIONS.get();
         let root = root_of(relation);
-        let mut shape = Shape::read(root)?;
-        if root != relation {
-            shape.renumber(relation)?;
-        }
-        let shape = Rc::new(shape);
+        let shape = Rc::new(match root == relation {
+            true => Shape::read(root, None)?,
+            false => Shape::read(root, Some(&Shape::of_rows(root)?.keys))?.renumbered(relation)?,
+        });
         // What changed while it was read would not be heard of again.
         if INVALIDATIONS.get() == before {
             SHAPES.with_borrow_mut(|shapes| shapes.insert(relation, Rc::clone(&shape)));
@@ -198,7 +204,7 @@ impl Shape {
     }
 
     /// A partition may have its columns in another order.
-    fn renumber(&mut self, partition: pg_sys::Oid) -> Result<(), Error> {
+    fn renumbered(mut self, partition: pg_sys::Oid) -> Result<Shape, Error> {
         let found = Relation::of(partition).ok_or_else(|| not_tracked(partition))?;
         let number = |name: &str| {
             found.column(name).map(|column| column.number).ok_or_else(|| {
@@ -209,7 +215,7 @@ impl Shape {
             column.number = number(&column.name)?;
         }
         self.revision_number = number("_rev")?;
-        Ok(())
+        Ok(self)
     }
 
     /// The shape of the table that a twin belongs to; `None` for a twin that is left over.
@@ -225,7 +231,8 @@ impl Shape {
         found.first().map(|relation| Shape::of(*relation)).transpose()
     }
 
-    fn read(relation: pg_sys::Oid) -> Result<Shape, Error> {
+    /// `keys` may be known: to read them takes a look at each partition.
+    fn read(relation: pg_sys::Oid, keys: Option<&Rc<Keys>>) -> Result<Shape, Error> {
         // What is read here runs under other paths and settings, defaults under the caller's own: names are
         // qualified, and constants read the same under any.
         let _settings = Settings::fixed();
@@ -239,9 +246,8 @@ impl Shape {
             let reason = "columns of Godwit's own have other types than it gave them";
             return Err(Error::BadArgument(format!("{}: {reason}", name_of(relation))));
         }
-        let keys: Vec<Index> =
-            relation::tree(relation).into_iter().flat_map(Index::all_of).collect();
-        let primary = keys.iter().find(|index| index.is_primary && index.table == relation);
+        let indexes = Index::all_of(relation);
+        let primary = indexes.iter().find(|index| index.is_primary);
         let columns: Vec<Column> = table
             .columns
             .iter()
@@ -274,8 +280,7 @@ impl Shape {
             revision_type: revision.type_oid,
             needs_settings: columns.iter().any(|column| column.codec.needs_settings())
                 || eras.are_cast(),
-            takes_on_conflict: !table.has_rules && keys.iter().all(|index| index.is_immediate),
-            has_one_key: keys.iter().all(|index| index.is_primary || !index.is_constraint),
+            keys: keys.map_or_else(|| Rc::new(Keys::of(relation, &table)), Rc::clone),
             is_complete: revision.not_null,
             policy: tracked.policy,
             row_security: table.has_row_security,
@@ -386,6 +391,18 @@ impl Tracked {
         let policy = serde_json::from_value(policy)
             .map_err(|error| Error::Internal(format!("a stored policy can't be read: {error}")))?;
         Ok(Some(Tracked { twin, policy }))
+    }
+}
+
+impl Keys {
+    fn of(relation: pg_sys::Oid, table: &Relation) -> Keys {
+        let relations = relation::tree(relation);
+        let indexes: Vec<Index> = relations.iter().copied().flat_map(Index::all_of).collect();
+        Keys {
+            relations,
+            takes_on_conflict: !table.has_rules && indexes.iter().all(|index| index.is_immediate),
+            has_one: indexes.iter().all(|index| index.is_primary || !index.is_constraint),
+        }
     }
 }
 
@@ -557,6 +574,7 @@ unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, relation: pg_sys::Oid) {
                 && shape.twin_relation != relation
                 && shape.indexes.key != relation
                 && shape.indexes.extras != Some(relation)
+                && !shape.keys.relations.contains(&relation)
         });
     });
 }
