@@ -87,12 +87,13 @@ COUNTED_S_MIN = 0.2
 CONNECTING_FAST = 8
 
 
-def throughput(script, clients, duration_s, settings=None):
-    """Transactions a second of this many clients, from when all of them are under way."""
+def throughput(script, clients, duration_s, settings=None, connects=False):
+    """Transactions a second of this many clients, from when all of them are under way; each in a connection of its own, if
+    they connect."""
     asked_s = duration_s + (clients > CONNECTING_FAST)
     with tempfile.TemporaryDirectory() as folder:
         prefix = os.path.join(folder, "log")
-        pgbench(script, "-c", clients, "-T", asked_s, "-l", f"--log-prefix={prefix}", settings=settings)
+        pgbench(script, "-c", clients, "-T", asked_s, "-l", f"--log-prefix={prefix}", *["-C"] * connects, settings=settings)
         ended = []
         for path in glob.glob(prefix + ".*"):
             with open(path) as log:

@@ -2,7 +2,7 @@
 -- into Godwit's part of it: not operators, types and collations that bear the names of Postgres's own.
 \set VERBOSITY terse
 create table rated (id numeric primary key, note text);
-create table named (id text primary key, note text);
+create table named (id text primary key, note text, made date default current_date + length('') + abs(0));
 create table paired (day date, id text, note text, primary key (day, id));
 select godwit.track(t) from unnest('{rated,named,paired}'::regclass[]) t;
 insert into rated values (1, 'one'), (2, 'two');
@@ -12,6 +12,7 @@ create schema hostile;
 create function hostile.caught(text, text) returns boolean language plpgsql as $$ begin raise 'hostile was called'; end $$;
 create operator hostile.= (leftarg = text, rightarg = text, function = hostile.caught);
 create operator hostile.= (leftarg = numeric, rightarg = numeric, function = pg_catalog.numeric_ne);
+create function hostile.abs(int) returns int language plpgsql as $$ begin raise 'abs was called'; end $$;
 create domain hostile.text as pg_catalog.text check (value is null);
 create domain hostile.date as pg_catalog.date check (value is null);
 create collation hostile."C" (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
@@ -23,6 +24,7 @@ set search_path to hostile, pg_catalog, public;
 select godwit.erase('rated', '1') operator(pg_catalog.->) 'deleted', godwit.erase('named', 'a') operator(pg_catalog.->) 'deleted',
        godwit.erase('paired', '["2026-01-01","a"]') operator(pg_catalog.->) 'deleted';
 select s.name, r.status from sent s, lateral godwit.put_revisions(s.name::regclass, s.records) r order by s.name;
+select godwit.put('named', '{"id": "c", "attributes": {"id": {"string": "c"}}}') operator(pg_catalog.->) 'id';
 reset search_path;
 select (select count(*) from rated) as rated, (select count(*) from named) as named, (select count(*) from paired) as paired;
 select * from godwit.verify('rated') union all select * from godwit.verify('named') union all select * from godwit.verify('paired');
