@@ -16,7 +16,6 @@ use crate::policy;
 use crate::reconcile;
 use crate::rights::{self, Right};
 use crate::role;
-use crate::settings::Settings;
 use crate::shape::{Column, Shape};
 use crate::spi;
 use crate::twin::{self, Revision};
@@ -385,9 +384,6 @@ fn default(column: &Column) -> Value {
         return Value::Null;
     }
     let sql = format!("select ({expression})::{}", column.type_name);
-    let found = role::as_caller(|| {
-        let _settings = Settings::catalog_first();
-        spi::rows(&sql, &[], |row| row.value(1, &column.codec))
-    });
+    let found = role::as_caller(|| spi::rows(&sql, &[], |row| row.value(1, &column.codec)));
     found.into_iter().next().unwrap_or(Value::Null)
 }

@@ -156,7 +156,11 @@ fn session() -> Session {
 /// we mean: pg_catalog comes first unless a path says otherwise.
 fn catalog_first(path: &CStr) -> CString {
     let text = path.to_bytes();
-    let is_catalog = |schema: &[u8]| schema.trim_ascii() == b"pg_catalog";
+    // SET writes names in quotes under quote_all_identifiers, and set_config leaves them in any case.
+    let is_catalog = |schema: &[u8]| {
+        let name = schema.trim_ascii();
+        name == b"\"pg_catalog\"" || name.eq_ignore_ascii_case(b"pg_catalog")
+    };
     let mut schemas = text.split(|&byte| byte == b',');
     if is_catalog(schemas.next().unwrap_or_default()) || !schemas.any(is_catalog) {
         return path.to_owned();

@@ -3,8 +3,6 @@
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
-use crate::error::Error;
-
 /// What docs/canonical.md fixes for types that travel as their output text.
 const FIXED: &[(&CStr, &CStr)] = &[
     (c"DateStyle", c"ISO, YMD"),
@@ -50,22 +48,6 @@ impl Settings {
         let mut options = on_path(path);
         options.push(MONEY);
         Self::with(&options)
-    }
-
-    /// The search path as it is, behind Postgres's own names: for expressions that the catalogs hold, whose names are
-    /// written as they are found there, and whose functions may look others up.
-    pub fn catalog_first() -> Self {
-        // SAFETY: the option exists, and its text is copied at once.
-        let path = unsafe {
-            CStr::from_ptr(pg_sys::GetConfigOption(c"search_path".as_ptr(), false, false))
-                .to_owned()
-        };
-        let path = [c"pg_catalog, ".to_bytes(), path.to_bytes()].concat();
-        match CString::new(path) {
-            Ok(path) => Self::path(&path),
-            // A text of Postgres's ends in its one zero.
-            Err(error) => Error::Internal(format!("the search path: {error}")).report(),
-        }
     }
 
     /// What a session had before ours took its place.

@@ -415,7 +415,8 @@ impl Indexes {
         let is_of_extras = |index: &&Index| {
             index.is_valid
                 && index.columns == id_and_revision
-                && index.predicate().as_deref() == Some(has_extra)
+                // Under quote_all_identifiers names are in quotes.
+                && index.predicate().is_some_and(|sql| sql.replace('"', "") == has_extra)
         };
         Indexes {
             // None while the twin is being made.

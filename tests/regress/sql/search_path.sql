@@ -20,12 +20,17 @@ create table sent as select t.name, jsonb_agg(jsonb_build_object('id', c.id, 're
         jsonb_build_array('2-ff', c.revision), 'deleted', true, 'attributes', '{}'::jsonb)) as records
     from unnest('{rated,named,paired}'::text[]) t(name), godwit.changes(tables => array[t.name]) c
    where c.id is not null and c.id in ('2', 'b', '["2026-01-01","b"]') group by t.name;
+set quote_all_identifiers = on;
 set search_path to hostile, pg_catalog, public;
+show search_path;
 select godwit.erase('rated', '1') operator(pg_catalog.->) 'deleted', godwit.erase('named', 'a') operator(pg_catalog.->) 'deleted',
        godwit.erase('paired', '["2026-01-01","a"]') operator(pg_catalog.->) 'deleted';
 select s.name, r.status from sent s, lateral godwit.put_revisions(s.name::regclass, s.records) r order by s.name;
 select godwit.put('named', '{"id": "c", "attributes": {"id": {"string": "c"}}}') operator(pg_catalog.->) 'id';
+select set_config('search_path', 'Hostile, PG_CATALOG, public', false);
+select godwit.put('named', '{"id": "d", "attributes": {"id": {"string": "d"}}}') operator(pg_catalog.->) 'id';
 reset search_path;
+reset quote_all_identifiers;
 select (select count(*) from rated) as rated, (select count(*) from named) as named, (select count(*) from paired) as paired;
 select * from godwit.verify('rated') union all select * from godwit.verify('named') union all select * from godwit.verify('paired');
 drop schema hostile cascade;
