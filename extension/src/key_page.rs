@@ -1,6 +1,6 @@
 //! In charge of reading a page of a twin's key where it stands in its file: what it says of itself, and its entries.
 //!
-//! A page is copied, so that nothing is locked while it is looked at.
+//! A page is copied, so that nothing is locked while it is looked at, unless one entry is all that is wanted.
 
 use pgrx::pg_sys;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, varsize_1b, varsize_4b};
@@ -67,6 +67,32 @@ impl Page {
         }
     }
 
+    /// Hands a page to `look` where it stands, which others can't change meanwhile: for who wants little of it. What a look
+    /// may find another time than the one before are marks of entries that nobody sees any more.
+    ///
+    /// # Safety
+    /// As of `read`.
+    pub unsafe fn look<T>(
+        index: pg_sys::Relation,
+        number: pg_sys::BlockNumber,
+        look: impl FnOnce(&Page) -> T,
+    ) -> T {
+        let share = pg_sys::BUFFER_LOCK_SHARE as i32;
+        // SAFETY: the caller has the index open; a buffer is as long as a page and aligned as one, and it stays where it is
+        // until it is given up: here, or by the abort of the (sub)transaction.
+        unsafe {
+            let (buffer, page) = guarded(|| {
+                let buffer = unguarded::ReadBuffer(index, number);
+                unguarded::LockBuffer(buffer, share);
+                unguarded::_bt_checkpage(index, buffer);
+                (buffer, pg_sys::BufferGetPage(buffer).cast::<Page>())
+            });
+            let found = look(&*page);
+            guarded(|| unguarded::UnlockReleaseBuffer(buffer));
+            found
+        }
+    }
+
     /// Of the first page: the one to go down from, none while nothing is in the index.
     pub fn root(&self) -> Option<pg_sys::BlockNumber> {
         match self.number(ROOT_AT)? {
@@ -105,6 +131,39 @@ impl Page {
         self.bytes.get(at..at + length).filter(|_| at.is_multiple_of(align_of::<Page>()))
     }
 
+    /// The page to go on with from one that isn't a leaf: the first below it that may have the record.
+    pub fn below(&self, id: &[u8]) -> Option<pg_sys::BlockNumber> {
+        if !self.is_below_bound(|bound| id <= bound)? {
+            return self.next();
+        }
+        // The first says nothing of an id: it is below all.
+        let pointers = self.pointers()?;
+        let at = self.count_while(pointers.get(1..)?, |found| found < id)?;
+        child(self.item(*pointers.get(at)?)?)
+    }
+
+    pub fn is_below_bound(&self, is_below: impl Fn(&[u8]) -> bool) -> Option<bool> {
+        match self.next()? {
+            NO_PAGE => Some(true),
+            _ => Some(is_below(id_of(self.bound()?)?)),
+        }
+    }
+
+    /// How many entries come before the first of which that isn't so; None if one that was looked at can't be read.
+    pub fn count_while(
+        &self,
+        pointers: &[pg_sys::ItemIdData],
+        is_so: impl Fn(&[u8]) -> bool,
+    ) -> Option<usize> {
+        let mut is_read = true;
+        let count = pointers.partition_point(|pointer| {
+            let id = self.item(*pointer).and_then(id_of);
+            is_read &= id.is_some();
+            id.is_some_and(&is_so)
+        });
+        is_read.then_some(count)
+    }
+
     pub fn first_child(&self) -> Option<pg_sys::BlockNumber> {
         child(self.item(*self.pointers()?.first()?)?)
     }
@@ -135,6 +194,18 @@ impl Page {
 
     fn number(&self, at: usize) -> Option<u32> {
         Some(u32::from_ne_bytes(*self.bytes.get(at..)?.first_chunk()?))
+    }
+}
+
+/// Whether ids stand in the order of their bytes, as in the key that was made with the twin.
+///
+/// # Safety
+/// The index must be open.
+pub unsafe fn is_by_bytes(index: pg_sys::Relation) -> bool {
+    // SAFETY: the caller has it open, and it has a collation for each column.
+    unsafe {
+        (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && *(*index).rd_indcollation == pg_sys::C_COLLATION_OID
     }
 }
 

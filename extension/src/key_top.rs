@@ -88,7 +88,8 @@ impl Finger<'_> {
         if let Some(found) = near.and_then(|number| self.walk(number, id, false)) {
             return Some(found);
         }
-        if !self.is_by_bytes() {
+        // SAFETY: the index is open.
+        if !unsafe { key_page::is_by_bytes(self.index) } {
             return None;
         }
         self.read(METAPAGE);
@@ -124,7 +125,7 @@ impl Finger<'_> {
                 }
                 is_bounded = true;
             } else {
-                number = self.below(id).filter(|_| is_bounded)?;
+                number = self.page.below(id).filter(|_| is_bounded)?;
             }
         }
         None
@@ -132,9 +133,9 @@ impl Finger<'_> {
 
     fn on_leaf(&self, id: &[u8], is_bounded: bool) -> Option<Found> {
         let pointers = self.page.pointers()?;
-        let count = self.count_while(pointers, |found| found <= id)?;
+        let count = self.page.count_while(pointers, |found| found <= id)?;
         let last = count.checked_sub(1).map(|at| self.page.item(pointers[at]));
-        let ends_here = count < pointers.len() || self.is_below_bound(|bound| id < bound)?;
+        let ends_here = count < pointers.len() || self.page.is_below_bound(|bound| id < bound)?;
         if let Some(item) = last
             && key_page::id_of(item?)? == id
         {
@@ -142,39 +143,6 @@ impl Finger<'_> {
         }
         let is_bounded = is_bounded || count > 0 || self.page.is_first()?;
         is_bounded.then_some(if ends_here { Found::Nothing } else { Found::Right })
-    }
-
-    /// The page to go on with from one that isn't a leaf: the first below it that may have the record.
-    fn below(&self, id: &[u8]) -> Option<pg_sys::BlockNumber> {
-        if !self.is_below_bound(|bound| id <= bound)? {
-            return self.page.next();
-        }
-        // The first says nothing of an id: it is below all.
-        let pointers = self.page.pointers()?;
-        let at = self.count_while(pointers.get(1..)?, |found| found < id)?;
-        key_page::child(self.page.item(*pointers.get(at)?)?)
-    }
-
-    fn is_below_bound(&self, is_below: impl Fn(&[u8]) -> bool) -> Option<bool> {
-        match self.page.next()? {
-            NO_PAGE => Some(true),
-            _ => Some(is_below(key_page::id_of(self.page.bound()?)?)),
-        }
-    }
-
-    /// How many entries come before the first of which that isn't so; None if one that was looked at can't be read.
-    fn count_while(
-        &self,
-        pointers: &[pg_sys::ItemIdData],
-        is_so: impl Fn(&[u8]) -> bool,
-    ) -> Option<usize> {
-        let mut is_read = true;
-        let count = pointers.partition_point(|pointer| {
-            let id = self.page.item(*pointer).and_then(key_page::id_of);
-            is_read &= id.is_some();
-            id.is_some_and(&is_so)
-        });
-        is_read.then_some(count)
     }
 
     fn top(&self, found: Found) -> Option<Top<'_>> {
@@ -185,15 +153,6 @@ impl Finger<'_> {
                 Some(Top::Entry(entry, is_last))
             }
             Found::Right => None,
-        }
-    }
-
-    /// Whether ids stand in the order of their bytes, as in the key that was made with the twin.
-    fn is_by_bytes(&self) -> bool {
-        // SAFETY: the index is open, and has a collation for each column.
-        unsafe {
-            (*(*self.index).rd_rel).relam == pg_sys::BTREE_AM_OID
-                && *(*self.index).rd_indcollation == pg_sys::C_COLLATION_OID
         }
     }
 

@@ -61,6 +61,7 @@ mod filter;
 mod first_revisions;
 mod key_page;
 mod key_pages;
+mod key_records;
 mod key_top;
 mod latest;
 mod left;

@@ -181,17 +181,10 @@ impl<'a> Source<'a> {
         let is_hidden = policy::applies(shape);
         let passes_all = ask.leaves && !is_hidden && ids.is_none();
         let pace = || Pace::of(shape, sight, since, horizon, ask.max);
-        let mut records = Walk::of_records(shape, sight);
-        let mut other = Body::of(shape);
         let rows = match ids {
-            Some(ids) if are_few(ids.len(), since, horizon) => Rows::Listed(named::changes(
-                &mut records,
-                &mut other,
-                &ids,
-                ask.leaves,
-                since,
-                horizon,
-            )),
+            Some(ids) if are_few(ids.len(), since, horizon) => {
+                Rows::Listed(named::changes(shape, sight, &ids, ask.leaves, since, horizon))
+            }
             ids => {
                 let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect());
                 Rows::InOrder(Box::new(numbers), ids)
@@ -207,11 +200,11 @@ impl<'a> Source<'a> {
             reach,
             body: Body::of(shape),
             is_highest: false,
-            records,
+            records: Walk::of_records(shape, sight),
             higher: Walk::of_higher(shape, sight),
             nearby: Nearby::of(shape, sight),
             revisions: Walk::of_revisions(shape, sight),
-            other,
+            other: Body::of(shape),
             winners: HashMap::new(),
             latest: ask.leaves.then(|| Latest::until(shape, sight, horizon)),
             pace: passes_all.then(pace),
