@@ -213,14 +213,16 @@ fn page(
         (shape.clone(), reach)
     };
     let tables: Vec<Table> = shapes.iter().map(with_reach).collect();
+    let may_have_left =
+        tables.iter().any(|(shape, reach)| left::is_possible(shape, since, reach.as_ref()));
     if by_index
-        && !is_hidden
+        && !may_have_left
         && let Some((count, last)) = stream::page(&tables, ask, since, horizon, &mut each)
     {
         return if count == ask.max { last } else { horizon };
     }
     let mut changes = Vec::new();
-    let found = match by_index && is_hidden {
+    let found = match by_index && may_have_left {
         true => stream::page(&tables, ask, since, horizon, |shown| changes.push(Change::of(shown))),
         false => None,
     };

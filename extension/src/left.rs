@@ -22,8 +22,14 @@ pub struct Left {
     pub id: String,
 }
 
-/// The records that left between two sequences, each at its latest such change. Where it is known what the caller
-/// reaches, nothing but what it has seen and doesn't see now can have left.
+/// Whether anything can have left the caller's view since a sequence. Where it is known what the caller reaches, nothing
+/// but what it has seen and doesn't see now can have.
+pub fn is_possible(shape: &Shape, since: i64, reach: Option<&Reach>) -> bool {
+    // Who begins has nothing that could leave.
+    since != 0 && policy::applies(shape) && reach.is_none_or(Reach::has_unseen)
+}
+
+/// The records that left between two sequences, each at its latest such change.
 pub fn between(
     shape: &Shape,
     since: i64,
@@ -31,8 +37,7 @@ pub fn between(
     ids: Option<&[String]>,
     reach: Option<&Reach>,
 ) -> Vec<Left> {
-    // Who begins has nothing that could leave.
-    if since == 0 || !policy::applies(shape) {
+    if !is_possible(shape, since, reach) {
         return Vec::new();
     }
     let mut left: Vec<Left> = Vec::new();

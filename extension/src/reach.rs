@@ -98,6 +98,10 @@ impl Reach {
         unseen.map(|(id, _)| id.as_str()).collect()
     }
 
+    pub fn has_unseen(&self) -> bool {
+        self.records.values().any(|reached| !reached.is_visible)
+    }
+
     /// Whether it is shown a revision, or none where that has no body, of a record whose row it sees. None where it doesn't: of
     /// such a record its policies are asked what was last in the row.
     pub fn shows(&self, id: &str, revision: Option<&[u8]>) -> Option<bool> {
