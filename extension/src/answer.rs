@@ -3,6 +3,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::cell::Cell;
 use std::io::Write as _;
 
 use crate::form::Form;
@@ -111,8 +112,13 @@ impl Varlenas {
     }
 }
 
-/// What a page of some size takes, so that it needs not be moved while it grows.
+/// What a page of some size takes, so that it needs not be moved while it grows. So much is kept from one call to the
+/// next: the kernel clears what it hands out, which takes as long as writing it.
 const TEXTS_BYTES: usize = 1024 * 1024;
+
+thread_local! {
+    static TEXTS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The rows of `godwit.changes`, and with `AS_JSON` of `godwit.changes_json`. `next` stands in each, so they are kept
 /// until it is known.
@@ -139,12 +145,10 @@ impl<const AS_JSON: bool> Answer for Rows<AS_JSON> {
     const FORM: Form = if AS_JSON { Form::Json } else { Form::Jsonb };
 
     fn begin(store: Store) -> Self {
-        Rows {
-            store,
-            texts: Varlenas(Vec::with_capacity(TEXTS_BYTES)),
-            table: None,
-            rows: Vec::new(),
-        }
+        let mut texts = TEXTS.take();
+        texts.clear();
+        texts.reserve(TEXTS_BYTES);
+        Rows { store, texts: Varlenas(texts), table: None, rows: Vec::new() }
     }
 
     fn change(&mut self, shown: &Shown) {
@@ -168,7 +172,7 @@ impl<const AS_JSON: bool> Answer for Rows<AS_JSON> {
         self.rows.push(row);
     }
 
-    fn end(self, next: i64) {
+    fn end(mut self, next: i64) {
         let text = |at: Option<At>| at.map(|at| self.texts.datum(at));
         for row in &self.rows {
             self.store.put([
@@ -184,6 +188,9 @@ impl<const AS_JSON: bool> Answer for Rows<AS_JSON> {
                 row.has_left.into_datum(),
             ]);
         }
+        self.texts.0.truncate(TEXTS_BYTES);
+        self.texts.0.shrink_to(TEXTS_BYTES);
+        TEXTS.set(self.texts.0);
     }
 }
 
