@@ -13,6 +13,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use revision::RevisionId;
 use std::collections::HashSet;
+use std::ffi::CStr;
 
 use crate::error::{Error, OrReport};
 use crate::reconcile;
@@ -322,10 +323,22 @@ fn passing_of(shape: &Shape, rows: &[pg_sys::Datum]) -> Vec<bool> {
 
 /// Whether the twin's one policy is ours, so that what the caller may see of it is known here.
 pub fn is_ours_alone(shape: &Shape) -> bool {
-    let sql =
-        "select pg_catalog.bool_and(p.polname = 'godwit' and p.polpermissive and p.polcmd = 'r')
-                 from pg_catalog.pg_policy p where p.polrelid = $1";
-    spi::rows(sql, &[spi::oid(shape.twin_relation)], |row| row.get(1)).first() == Some(&Some(true))
+    let share = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: the twin is open while its policies are looked at, and is locked to the end of the transaction.
+    unsafe {
+        let twin = pg_sys::table_open(shape.twin_relation, share);
+        let known = (*twin).rd_rsdesc;
+        let policies = if known.is_null() { std::ptr::null_mut() } else { (*known).policies };
+        let policies = pgrx::PgList::<pg_sys::RowSecurityPolicy>::from_pg(policies);
+        let is_ours = |policy: *mut pg_sys::RowSecurityPolicy| {
+            let policy = &*policy;
+            let reads = policy.polcmd == pg_sys::ACL_SELECT_CHR as std::ffi::c_char;
+            policy.permissive && reads && CStr::from_ptr(policy.policy_name) == c"godwit"
+        };
+        let is_alone = policies.len() == 1 && policies.iter_ptr().all(is_ours);
+        pg_sys::table_close(twin, pg_sys::NoLock as pg_sys::LOCKMODE);
+        is_alone
+    }
 }
 
 /// A query for the revisions whose bodies pass what policies say of reading; none where nothing does.
