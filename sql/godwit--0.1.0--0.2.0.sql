@@ -1150,9 +1150,9 @@ create or replace procedure godwit.track_online(
     language plpgsql
     as $$
 declare
-    block bigint := 0;
-    blocks bigint;
-    stamped bigint;
+    block pg_catalog.int8 := 0;
+    blocks pg_catalog.int8;
+    stamped pg_catalog.int8;
 begin
     -- A procedure that commits can't have a search path of its own: every name here says its schema.
     perform godwit._check_batch(batch);
@@ -1363,7 +1363,7 @@ create or replace function godwit.create_table(
 declare
     -- The columns' types and defaults are looked for in the caller's own search path, so this has none
     -- of its own: whatever could be anything else by another path is in functions that have.
-    names text[] := godwit._table_names(pg_catalog.parse_ident(name), pg_catalog.current_schema());
+    names pg_catalog.text[] := godwit._table_names(pg_catalog.parse_ident(name), pg_catalog.current_schema());
 begin
     execute godwit._create_statement(names, columns);
     return godwit._track_new(names, metadata);
@@ -1406,7 +1406,7 @@ create or replace function godwit._create_statement(names text[], columns text) 
     immutable
     set search_path = pg_catalog, pg_temp
     as $$
-        select format('create table %I.%I (_id text collate pg_catalog."C" primary key default godwit._uuid_v7()::pg_catalog.text%s)',
+        select format('create table %I.%I (_id pg_catalog.text collate pg_catalog."C" primary key default godwit._uuid_v7()::pg_catalog.text%s)',
                       names[1], names[2],
                       case when btrim(coalesce(columns, '')) = '' then '' else ', ' || columns end)
     $$;
@@ -1432,8 +1432,8 @@ create or replace function godwit.create_table(
     as $$
 declare
     -- As above: what the caller's path decides is the schema, and what a type's name means.
-    names text[] := godwit._names_of(definition, pg_catalog.current_schema());
-    types regtype[];
+    names pg_catalog.text[] := godwit._names_of(definition, pg_catalog.current_schema());
+    types pg_catalog.regtype[];
 begin
     select pg_catalog.array_agg(pg_catalog.to_regtype(t.name) order by t.place) into types
       from godwit._types_of(definition) t;
@@ -2000,9 +2000,9 @@ create or replace procedure godwit.compact(
     language plpgsql
     as $$
 declare
-    after text;
-    freed bigint;
-    total bigint := 0;
+    after pg_catalog.text;
+    freed pg_catalog.int8;
+    total pg_catalog.int8 := 0;
 begin
     -- A procedure that commits can't have a search path of its own: every name here says its schema.
     perform godwit._check_compact(keep, revisions);
@@ -2033,9 +2033,10 @@ create or replace function godwit.erase(
     volatile
     as $$
 declare
-    digests text[] := godwit._attachment_digests(relation, id);
-    came timestamptz := godwit._attachments_came(relation, id);
-    erased jsonb := godwit._erase(relation, id);
+    -- What triggers are called under is the caller's search path: every name here says its schema.
+    digests pg_catalog.text[] := godwit._attachment_digests(relation, id);
+    came pg_catalog.timestamptz := godwit._attachments_came(relation, id);
+    erased pg_catalog.jsonb := godwit._erase(relation, id);
 begin
     perform godwit._drop_attachment_parts(relation, digests, came);
     return erased;
@@ -2808,6 +2809,21 @@ comment on view godwit.conflicts is
     'Living leaves that are not the winner, with the common ancestor: soft if the branches changed different attributes, hard if the same.';
 grant select on godwit.conflicts to public;
 
+-- 0.1 took what a key only includes for parts of the key.
+do $$
+declare
+    tables text;
+begin
+    select string_agg(t.relation::text, ', ' order by t.relation::text) into tables
+      from godwit.tracked t join pg_index i on i.indrelid = t.relation and i.indisprimary
+     where i.indnatts > i.indnkeyatts;
+    if tables is not null then
+        raise exception 'records of % are named by columns that the primary key only includes', tables
+            using errcode = 'object_not_in_prerequisite_state',
+                  hint = 'Update when they are untracked, their histories dropped (godwit.untrack(table, drop_history => true)); then track them again.';
+    end if;
+end
+$$;
 update godwit.tracked t
    set key = godwit._key_columns(t.relation), key_types = godwit._key_types(t.relation);
 alter table godwit.tracked alter column key set not null, alter column key_types set not null;

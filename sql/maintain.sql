@@ -99,9 +99,9 @@ create procedure godwit.compact(
     language plpgsql
     as $$
 declare
-    after text;
-    freed bigint;
-    total bigint := 0;
+    after pg_catalog.text;
+    freed pg_catalog.int8;
+    total pg_catalog.int8 := 0;
 begin
     -- A procedure that commits can't have a search path of its own: every name here says its schema.
     perform godwit._check_compact(keep, revisions);
@@ -131,9 +131,10 @@ create function godwit.erase(
     volatile
     as $$
 declare
-    digests text[] := godwit._attachment_digests(relation, id);
-    came timestamptz := godwit._attachments_came(relation, id);
-    erased jsonb := godwit._erase(relation, id);
+    -- What triggers are called under is the caller's search path: every name here says its schema.
+    digests pg_catalog.text[] := godwit._attachment_digests(relation, id);
+    came pg_catalog.timestamptz := godwit._attachments_came(relation, id);
+    erased pg_catalog.jsonb := godwit._erase(relation, id);
 begin
     perform godwit._drop_attachment_parts(relation, digests, came);
     return erased;

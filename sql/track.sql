@@ -355,9 +355,9 @@ create procedure godwit.track_online(
     language plpgsql
     as $$
 declare
-    block bigint := 0;
-    blocks bigint;
-    stamped bigint;
+    block pg_catalog.int8 := 0;
+    blocks pg_catalog.int8;
+    stamped pg_catalog.int8;
 begin
     -- A procedure that commits can't have a search path of its own: every name here says its schema.
     perform godwit._check_batch(batch);
@@ -572,7 +572,7 @@ create function godwit.create_table(
 declare
     -- The columns' types and defaults are looked for in the caller's own search path, so this has none
     -- of its own: whatever could be anything else by another path is in functions that have.
-    names text[] := godwit._table_names(pg_catalog.parse_ident(name), pg_catalog.current_schema());
+    names pg_catalog.text[] := godwit._table_names(pg_catalog.parse_ident(name), pg_catalog.current_schema());
 begin
     execute godwit._create_statement(names, columns);
     return godwit._track_new(names, metadata);
@@ -615,7 +615,7 @@ create function godwit._create_statement(names text[], columns text) returns tex
     immutable
     set search_path = pg_catalog, pg_temp
     as $$
-        select format('create table %I.%I (_id text collate pg_catalog."C" primary key default godwit._uuid_v7()::pg_catalog.text%s)',
+        select format('create table %I.%I (_id pg_catalog.text collate pg_catalog."C" primary key default godwit._uuid_v7()::pg_catalog.text%s)',
                       names[1], names[2],
                       case when btrim(coalesce(columns, '')) = '' then '' else ', ' || columns end)
     $$;
@@ -641,8 +641,8 @@ create function godwit.create_table(
     as $$
 declare
     -- As above: what the caller's path decides is the schema, and what a type's name means.
-    names text[] := godwit._names_of(definition, pg_catalog.current_schema());
-    types regtype[];
+    names pg_catalog.text[] := godwit._names_of(definition, pg_catalog.current_schema());
+    types pg_catalog.regtype[];
 begin
     select pg_catalog.array_agg(pg_catalog.to_regtype(t.name) order by t.place) into types
       from godwit._types_of(definition) t;

@@ -247,17 +247,23 @@ impl Codec {
         }
     }
 
-    /// What a part of a record id says of a key column of this type: a list or a map stands there as on the wire.
+    /// What a part of a record id says of a key column of this type: a list or a map stands there as on the wire, and
+    /// bytes in base64.
     pub fn key_value(&self, part: &str) -> Value {
-        let named = || Value::from_wire(&serde_json::from_str(part).ok()?).ok();
-        let value = if self.is_named_by_wire() { named() } else { None };
+        let wire = match self.kind {
+            Kind::Bytea => Some(serde_json::json!({"bytes": part})),
+            _ if self.is_named_by_wire() => serde_json::from_str(part).ok(),
+            _ => None,
+        };
+        let value = wire.and_then(|wire| Value::from_wire(&wire).ok());
         value.unwrap_or_else(|| Value::String(part.to_owned()))
     }
 
     /// The same as a text that SQL casts to the type.
     pub fn key_text<'a>(&self, part: &'a str) -> Cow<'a, str> {
         let literal = || self.literal(&self.key_value(part));
-        let text = if self.is_named_by_wire() { literal() } else { None };
+        let is_read = self.is_named_by_wire() || matches!(self.kind, Kind::Bytea);
+        let text = if is_read { literal() } else { None };
         text.map_or(Cow::Borrowed(part), Cow::Owned)
     }
 

@@ -14,6 +14,7 @@ use crate::catalog;
 use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::expected;
+use crate::put;
 use crate::read;
 use crate::reconcile;
 use crate::rejected::catalog_owner;
@@ -94,8 +95,8 @@ fn call(shape: &Shape, function: &str, name: &str, values: [&Value; 3]) -> Optio
     let column = shape.attribute(name)?;
     let sql = format!("select {function}($1, $2, $3)::{}", column.type_name);
     let args = values.map(|value| spi::Arg(column.codec.type_oid, column.codec.write(value)));
-    let found = role::as_caller(|| spi::rows(&sql, &args, |row| row.value(1, &column.codec)));
-    found.into_iter().next()
+    let _settings = shape.settings();
+    put::as_caller(column, &sql, &args)
 }
 
 #[pg_extern(sql = false)]

@@ -305,6 +305,8 @@ fn refuse_newcomers(shape: &Shape, new: &Revision, before: &Standing, edited: Op
 /// The attributes as the table will have them: each in its column's own form, and those that the
 /// put doesn't name from the edited revision, or from the column's default in a new record.
 pub fn whole(shape: &Shape, record: &Record, previous: Option<&RevisionId>) -> Attributes {
+    // Policies are asked under the caller's own.
+    let _settings = shape.settings();
     let mut attributes = in_present_names(shape, record);
     let edited = record.revision.as_ref().and(previous).and_then(|revision| {
         history::with_revision(shape, &record.id, revision, |cells| {
@@ -384,6 +386,13 @@ fn default(column: &Column) -> Value {
         return Value::Null;
     }
     let sql = format!("select ({expression})::{}", column.type_name);
-    let found = role::as_caller(|| spi::rows(&sql, &[], |row| row.value(1, &column.codec)));
-    found.into_iter().next().unwrap_or(Value::Null)
+    as_caller(column, &sql, &[]).unwrap_or(Value::Null)
+}
+
+/// A value of a column's that a statement gives under the caller's own settings, read under those of here.
+pub fn as_caller(column: &Column, sql: &str, args: &[spi::Arg]) -> Option<Value> {
+    let found = role::as_caller(|| spi::rows(sql, args, |row| row.carry_out(1)));
+    let spi::Arg(_, datum) = found.into_iter().next()?;
+    // SAFETY: the statement casts it to the column's type.
+    Some(unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) })
 }

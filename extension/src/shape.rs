@@ -5,6 +5,7 @@
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -248,6 +249,15 @@ impl Shape {
         }
         let indexes = Index::all_of(relation);
         let primary = indexes.iter().find(|index| index.is_primary);
+        // Columns that are renamed are named anew when the twin follows. A key of others isn't what records are named by.
+        if primary.is_some_and(|primary| primary.columns.len() != tracked.key.len()) {
+            let reason = format!(
+                "{}: its records are named by ({}), and its primary key has other columns: untrack it and drop its history, and track it again",
+                name_of(relation),
+                tracked.key.join(", ")
+            );
+            return Err(Error::BadArgument(reason));
+        }
         let columns: Vec<Column> = table
             .columns
             .iter()
@@ -375,22 +385,31 @@ impl Shape {
 /// What `godwit.tracked` says of a table.
 struct Tracked {
     twin: pg_sys::Oid,
+    key: Vec<String>,
     policy: revision::Policy,
 }
 
 impl Tracked {
     fn of(relation: pg_sys::Oid) -> Result<Option<Tracked>, Error> {
-        // SAFETY: a catalog look-up by OID and name. An update of the extension has added the column, or not.
-        let policy = unsafe { pg_sys::get_attnum(own::relation(c"tracked"), c"policy".as_ptr()) };
-        let read = |row: &Row| (row.need(2), row.need::<pgrx::JsonB>(policy.into()).0);
-        let Some((twin, policy)) =
+        // SAFETY: a catalog look-up by OID and name. An update of the extension adds the columns.
+        let number = |name: &CStr| unsafe {
+            i32::from(pg_sys::get_attnum(own::relation(c"tracked"), name.as_ptr()))
+        };
+        let (key, policy) = (number(c"key"), number(c"policy"));
+        if key == 0 || policy == 0 {
+            let reason =
+                "godwit's library is newer than its catalog: ALTER EXTENSION godwit UPDATE";
+            return Err(Error::BadArgument(reason.to_owned()));
+        }
+        let read = |row: &Row| (row.need(2), row.need(key), row.need::<pgrx::JsonB>(policy).0);
+        let Some((twin, key, policy)) =
             own::rows_about(relation, c"tracked", c"tracked_pkey", read).pop()
         else {
             return Ok(None);
         };
         let policy = serde_json::from_value(policy)
             .map_err(|error| Error::Internal(format!("a stored policy can't be read: {error}")))?;
-        Ok(Some(Tracked { twin, policy }))
+        Ok(Some(Tracked { twin, key, policy }))
     }
 }
 
@@ -495,7 +514,7 @@ fn name_of(relation: pg_sys::Oid) -> String {
         return format!("with OID {}", relation.to_u32());
     }
     // SAFETY: a NUL-terminated string that Postgres allocated.
-    let name = unsafe { std::ffi::CStr::from_ptr(name) };
+    let name = unsafe { CStr::from_ptr(name) };
     format!("{:?}", name.to_string_lossy())
 }
 
@@ -575,7 +594,8 @@ unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, relation: pg_sys::Oid) {
                 && shape.twin_relation != relation
                 && shape.indexes.key != relation
                 && shape.indexes.extras != Some(relation)
-                && !shape.keys.relations.contains(&relation)
+                // To partitions nothing is put.
+                && !(*table == shape.relation && shape.keys.relations.contains(&relation))
         });
     });
 }

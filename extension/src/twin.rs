@@ -326,6 +326,8 @@ fn insert_sql(shape: &Shape) -> String {
 
 /// A revision as a row of the twin.
 pub fn row(shape: &Shape, new: &Revision) -> Arg {
+    // Policies are asked under the caller's own.
+    let _settings = shape.settings();
     // SAFETY: as in `rows`.
     unsafe {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;

@@ -171,6 +171,21 @@ comment on view godwit.conflicts is
     'Living leaves that are not the winner, with the common ancestor: soft if the branches changed different attributes, hard if the same.';
 grant select on godwit.conflicts to public;
 
+-- 0.1 took what a key only includes for parts of the key.
+do $$
+declare
+    tables text;
+begin
+    select string_agg(t.relation::text, ', ' order by t.relation::text) into tables
+      from godwit.tracked t join pg_index i on i.indrelid = t.relation and i.indisprimary
+     where i.indnatts > i.indnkeyatts;
+    if tables is not null then
+        raise exception 'records of % are named by columns that the primary key only includes', tables
+            using errcode = 'object_not_in_prerequisite_state',
+                  hint = 'Update when they are untracked, their histories dropped (godwit.untrack(table, drop_history => true)); then track them again.';
+    end if;
+end
+$$;
 update godwit.tracked t
    set key = godwit._key_columns(t.relation), key_types = godwit._key_types(t.relation);
 alter table godwit.tracked alter column key set not null, alter column key_types set not null;

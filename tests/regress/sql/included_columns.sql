@@ -13,6 +13,14 @@ select id, name, amount from stock order by id;
 delete from stock where id = 1;
 select id, deleted from godwit.changes(tables => '{stock}', style => 'leaves') where id is not null order by id;
 select * from godwit.verify('stock');
+-- What was tracked when they were parts of the id is not taken for something else.
+\c -
+\set VERBOSITY terse
+update godwit.tracked set key = '{id,name,amount}' where relation = 'stock'::regclass;
+insert into stock values (9, 'tea', 1);
+delete from stock;
+update godwit.tracked set key = '{id}' where relation = 'stock'::regclass;
+insert into stock values (9, 'tea', 1);
 -- A document table's key may be such a one, too.
 create table notes (_id text, body text, primary key (_id) include (body));
 select godwit.track('notes');

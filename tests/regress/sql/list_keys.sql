@@ -79,3 +79,20 @@ alter table boxes alter column k type jsonb using k::jsonb;
 drop table boxes, boxes_history;
 drop table bags, tags, tags_history, spans, spans_history;
 drop type span;
+-- Bytes are named in base64.
+create table blobs (k bytea, n int, v text, primary key (k, n));
+create table blob (k bytea primary key, v text);
+select godwit.track('blobs'), godwit.track('blob');
+insert into blobs values ('\x01ff', 1, 'first');
+insert into blob values ('\x02ff', 'second'), ('\x01ff', 'first');
+select godwit.put('blobs', jsonb_set(godwit.get('blobs', _id), '{attributes,v}', '{"string": "put"}')) ->> 'id' as id from blobs_history;
+select godwit.put('blob', jsonb_set(godwit.get('blob', _id), '{attributes,v}', '{"string": "put"}')) ->> 'id' as id from blob_history order by _seq desc;
+select id, status, reason from godwit.put_revisions('blob', '[
+    {"id": "AQ==", "revision": "1-a", "attributes": {"k": {"bytes": "AQ=="}, "v": {"string": "new"}}},
+    {"id": "Ag==", "revision": "1-a", "attributes": {"v": {"string": "named by its id"}}},
+    {"id": "AR==", "revision": "1-a", "attributes": {}},
+    {"id": "\\x01", "revision": "1-a", "attributes": {}},
+    {"id": "AQ==", "revision": "2-a", "revisions": ["2-a", "1-a"], "deleted": true, "attributes": {}}]') order by ord;
+select * from blobs; select k, v from blob order by k;
+select * from godwit.verify('blobs') union all select * from godwit.verify('blob');
+drop table blobs, blob; drop table blobs_history, blob_history;

@@ -65,3 +65,20 @@ select godwit.get('people', '1', 'nonsense');
 -- A new record whose answer was lost is sent again: it is made once.
 select godwit.put('people', '{"id": "77", "attributes": {"name": {"string": "once"}}}') = godwit.put('people', '{"id": "77", "attributes": {"name": {"string": "once"}}}') as once;
 select count(*) from godwit.history('people', '77');
+-- Defaults and keys are printed as the canonical form has them, whatever the session's settings.
+set intervalstyle = 'postgres';
+create table spans (k interval primary key, every interval default '1 day 2 hours', note text);
+select godwit.track('spans');
+select godwit.put('spans', '{"id": "P1D", "attributes": {"note": {"string": "new"}}}') ->> 'id' as id;
+select godwit.get('spans', 'P1D') -> 'attributes' as attributes;
+alter table spans enable row level security;
+create policy visible on spans using (note <> 'hidden');
+create role spanner;
+grant all on spans to spanner;
+set role spanner;
+select godwit.put('spans', jsonb_set(godwit.get('spans', 'P1D'), '{attributes,note}', '{"string": "put"}')) ->> 'id' as id;
+reset role;
+select * from godwit.verify('spans');
+drop table spans; drop table spans_history;
+drop role spanner;
+reset intervalstyle;
