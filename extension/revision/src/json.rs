@@ -15,7 +15,11 @@ pub(crate) const FRACTION_DIGITS_MAX: usize = 16_383;
 /// Prefer this to `from_json`: on its way through `serde_json::Value` an object with the one member
 /// `$serde_json::private::Number` would become a number.
 pub fn from_json_text(text: &str) -> Result<Value, ValueError> {
-    let json = serde_json::from_str(text).map_err(not_json)?;
+    from_raw_json(serde_json::from_str(text).map_err(not_json)?)
+}
+
+/// The same of a part of JSON that was looked through as a whole.
+pub fn from_raw_json(json: &RawValue) -> Result<Value, ValueError> {
     read_text(json, 1)
 }
 

@@ -23,7 +23,7 @@ mod wire;
 pub use canonical::{Encoder, ValueHash};
 pub use clash::clashes;
 pub use id::{GENERATION_MAX, REVISION_BYTES_MAX, RevisionId, RevisionIdError, TOKEN_BYTES_MAX};
-pub use json::{from_json, from_json_text, to_json};
+pub use json::{from_json, from_json_text, from_raw_json, to_json};
 pub use policy::{Conflicts, Policy, Rule};
 pub use read::attributes;
 pub use record::{ID_BYTES_MAX, Record, RecordError};

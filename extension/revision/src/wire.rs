@@ -139,6 +139,10 @@ impl Serialize for Value {
             Value::Null => object.serialize_entry(self.kind(), &true)?,
             Value::List(items) => object.serialize_entry(self.kind(), items)?,
             Value::Map(members) => object.serialize_entry(self.kind(), members)?,
+            Value::Decimal(text)
+            | Value::String(text)
+            | Value::Date(text)
+            | Value::Timestamp(text) => object.serialize_entry(self.kind(), text)?,
             scalar => object.serialize_entry(self.kind(), &scalar.wire_text())?,
         }
         object.end()

@@ -125,7 +125,7 @@ impl Document {
                 Some(special) => document.take_special(special, value)?,
                 None => {
                     let fault = |error| Refusal::bad_request(format!("member {name:?}: {error}"));
-                    let value = revision::from_json_text(value.get()).map_err(fault)?;
+                    let value = revision::from_raw_json(value).map_err(fault)?;
                     document.members.insert(name, value);
                 }
             }
@@ -253,28 +253,30 @@ impl Document {
 fn line(said: &Revisions) -> Result<Vec<RevisionId>, Refusal> {
     let fault = || Refusal::bad_request("Invalid rev format");
     let revision = |(place, hash): (u64, &String)| {
-        let generation = said.start.checked_sub(place).filter(|number| *number > 0);
-        revision_id(&format!("{}-{hash}", generation.ok_or_else(fault)?))
+        let generation = said.start.checked_sub(place).ok_or_else(fault)?;
+        RevisionId::new(generation, hash).map_err(|_| fault())
     };
     (0..).zip(&said.ids).map(revision).collect()
 }
 
-fn attributes(members: BTreeMap<String, Value>, columns: &Columns) -> Attributes {
+fn attributes(mut members: BTreeMap<String, Value>, columns: &Columns) -> Attributes {
+    members.remove(MERGED);
+    let is_hidden = |name: &&String| {
+        name.strip_prefix(COLUMN)
+            .is_some_and(|name| name.starts_with('_') && columns.contains_key(name))
+    };
+    let hidden: Vec<String> = members.keys().filter(is_hidden).cloned().collect();
+    for mut name in hidden {
+        if let Some(value) = members.remove(&name) {
+            members.insert(name.split_off(COLUMN.len()), value);
+        }
+    }
+    for (name, value) in &mut members {
+        if let Some(column) = columns.get(name) {
+            *value = typed(&column.kind, std::mem::replace(value, Value::Null));
+        }
+    }
     members
-        .into_iter()
-        .filter(|(name, _)| name != MERGED)
-        .map(|(name, value)| {
-            let hidden = name
-                .strip_prefix(COLUMN)
-                .filter(|name| name.starts_with('_') && columns.contains_key(*name));
-            let name = hidden.map(str::to_owned).unwrap_or(name);
-            let value = match columns.get(&name) {
-                Some(column) => typed(&column.kind, value),
-                None => value,
-            };
-            (name, value)
-        })
-        .collect()
 }
 
 /// A plain value as a column of this kind stores it, where nothing is lost by that.
