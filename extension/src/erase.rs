@@ -183,15 +183,20 @@ pub fn is_erased(shape: &Shape, id: &str) -> bool {
 
 /// Takes out the bodies of all ancestors of these revisions, and what was refused of their records.
 fn forget(shape: &Shape, ends: &[&Revision]) {
+    // With OFFSET 0 the planner can't join the whole twin for every step of a line.
     let sql = format!(
         "with recursive line(id, revision) as (
             select e.id collate \"C\", e.revision::godwit.revision from unnest($1, $2) e(id, revision)
              union
-            select h._id, h._prev from line l join {twin} h on h._id = l.id and h._rev = l.revision
-             where h._prev is not null)
-         update {twin} h set {without_body},
-                _seq = coalesce(h._seq, (select max(s._seq) from {twin} s where s._id = h._id))
-           from line l
+            select l.id, p._prev from line l cross join lateral (
+                select h._prev from {twin} h where h._id = l.id and h._rev = l.revision offset 0) p
+             where p._prev is not null),
+         latest(id, number) as (
+            select e.id, max(s._seq) from (select distinct id from unnest($1) id) e cross join lateral (
+                select h._seq from {twin} h where h._id = e.id offset 0) s
+             group by e.id)
+         update {twin} h set {without_body}, _seq = coalesce(h._seq, t.number)
+           from line l join latest t on t.id = l.id
           where h._id = l.id and h._rev = l.revision and not h._deleted",
         twin = shape.twin,
         without_body = without_body(shape),
