@@ -65,10 +65,14 @@ pub fn any() -> bool {
 
 /// Takes out what the history has meanwhile. The same revision with another body stays.
 pub fn forget(shape: &Shape, settled: &[&Sent]) {
-    let sql = "delete from godwit.rejected r using unnest($2, $3, $4) s(id, revision, body)
-                where r.relation = $1 and r.record_id = s.id
-                  and r.revision = s.revision::godwit.revision
-                  and coalesce(r.record -> 'attributes', '{}') = s.body::jsonb";
+    // Each is looked up by the list's key. A join may read the whole list, for every batch while anything waits.
+    let sql = "delete from godwit.rejected where number = any (array(
+                select r.number from unnest($2, $3, $4) s(id, revision, body)
+                 cross join lateral (
+                       select r.number from godwit.rejected r
+                        where r.relation = $1 and r.record_id = s.id
+                          and r.revision = s.revision::godwit.revision
+                          and coalesce(r.record -> 'attributes', '{}') = s.body::jsonb offset 0) r))";
     let revisions: Vec<String> = settled.iter().map(|sent| sent.revision().to_string()).collect();
     let bodies: Vec<String> =
         settled.iter().map(|sent| body(&sent.arrival.revision.attributes)).collect();
@@ -89,11 +93,19 @@ fn body(attributes: &Attributes) -> String {
 /// Revisions of this table whose foreign key of these columns names one of these parents, each the
 /// JSON array of the wire values that it refers to.
 pub fn waiting_for(shape: &Shape, columns: &[String], parents: &[serde_json::Value]) -> Vec<Entry> {
-    let sql = "select r.number, r.record_id, r.revision::text, r.record from godwit.rejected r
-                where r.relation = $1 and r.sqlstate = '23503'
-                  and (select jsonb_agg(r.record #> array['attributes', c.name] order by c.place)
-                         from unnest($2) with ordinality c(name, place))
-                      in (select parent from jsonb_array_elements($3) parent)
+    // Each parent is looked up by an index: many may wait that don't wait for it. What an array contains is not all it
+    // has to be, so what is found is compared.
+    let sql = "select r.number, r.record_id, r.revision::text, r.record
+                 from (select distinct parent from jsonb_array_elements($3) parent) p
+                cross join lateral (
+                      select r.* from godwit.rejected r
+                       where r.relation = $1 and r.sqlstate = '23503'
+                         and r.record -> 'attributes' @> (
+                             select jsonb_object_agg(c.name, p.parent -> c.place::int - 1)
+                               from unnest($2) with ordinality c(name, place)) offset 0) r
+                where p.parent = (
+                      select jsonb_agg(r.record #> array['attributes', c.name] order by c.place)
+                        from unnest($2) with ordinality c(name, place))
                 order by r.number";
     let args = [
         spi::oid(shape.relation),
@@ -106,11 +118,14 @@ pub fn waiting_for(shape: &Shape, columns: &[String], parents: &[serde_json::Val
 /// Revisions of this table that earlier calls of who writes now have left, for another session held their records. What was
 /// tried again last comes last.
 pub fn left(shape: &Shape, max: i32) -> Vec<Entry> {
-    let sql = "select number, record_id, revision::text, record from godwit.rejected
-                where relation = $1 and sqlstate = $2 and by = godwit._author()
-                order by at, number limit $3";
-    let args = [spi::oid(shape.relation), spi::text(HELD), spi::int8(max.into())];
-    role::as_owner(catalog_owner(), || spi::rows(sql, &args, entry))
+    // The state stands in the statement: a plan for any state would read the whole list where most have another.
+    let sql = format!(
+        "select number, record_id, revision::text, record from godwit.rejected
+          where relation = $1 and sqlstate = '{HELD}' and by = godwit._author()
+          order by at, number limit $2"
+    );
+    let args = [spi::oid(shape.relation), spi::int8(max.into())];
+    role::as_owner(catalog_owner(), || spi::rows(&sql, &args, entry))
 }
 
 /// Drops whatever these records have here.

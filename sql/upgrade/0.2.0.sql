@@ -25,6 +25,9 @@ alter table godwit.rejected enable row level security;
 create policy owner on godwit.rejected for select using (pg_catalog.pg_has_role(
     (select c.relowner from pg_catalog.pg_class c where c.oid = relation), 'usage'));
 create index on godwit.rejected (relation, sqlstate);
+-- What waits for a parent is found by what it says of it.
+create index rejected_attributes on godwit.rejected using gin ((record -> 'attributes') pg_catalog.jsonb_path_ops)
+    with (fastupdate = off) where sqlstate = '23503';
 grant select on godwit.rejected to public;
 
 create table godwit.conflicted (

@@ -57,6 +57,23 @@ select godwit.discard_rejected('hamlets', array(select number from waiting));
 select count(*) from waiting;
 reset role;
 select godwit.retry_rejected('hamlets', 0);
+-- However many wait for other parents, one that comes looks at what waits for it.
+create table wards (id int primary key);
+create table wells (id int primary key, ward int references wards);
+select godwit.track('wards'), godwit.track('wells');
+select status, count(*) from godwit.put_revisions('wells', (select jsonb_agg(first(n, jsonb_build_object('ward', jsonb_build_object('int', n::text)))) from generate_series(1, 500) n)) group by 1;
+analyze godwit.rejected;
+create function looked_at() returns bigint language sql volatile as $$
+    select pg_stat_get_xact_tuples_returned('godwit.rejected'::regclass) + pg_stat_get_xact_tuples_fetched('godwit.rejected'::regclass)
+$$;
+begin;
+select looked_at() as before \gset
+select status from godwit.put_revisions('wards', jsonb_build_array(first(1000, '{}'), first(7, '{}')));
+select looked_at() - :before < 20 as few;
+select id, ward from wells;
+rollback;
+drop table wards, wells; drop table wards_history, wells_history;
+drop function looked_at;
 select * from differences('villagers') union all select * from differences('hamlets');
 drop view waiting;
 drop table villagers, hamlets;
