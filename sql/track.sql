@@ -806,7 +806,7 @@ begin
                    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                               'name', a.attname,
                               'type', format_type(a.atttypid, a.atttypmod),
-                              'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+                              'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, 0) end,
                               'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
                               'constraints', case when a.attnotnull then '[{"not_null": {}}]'::jsonb end
                           )) order by a.attnum), '[]')

@@ -61,7 +61,9 @@ impl Relation {
             if let Some(column) = read.columns.iter_mut().find(|column| column.number == number) {
                 // SAFETY: a copy of the text, as the catalog has it.
                 let node = unsafe { pg_sys::cstring_to_text(node.as_ptr()) };
-                column.default = expression(node.into(), relation);
+                // A default names no column, and Postgres goes through all columns' names for who might.
+                let of = if column.is_generated { relation } else { pg_sys::InvalidOid };
+                column.default = expression(node.into(), of);
             }
         }
         Some(read)
