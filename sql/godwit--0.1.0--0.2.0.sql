@@ -2473,6 +2473,13 @@ $$;
 
 comment on function godwit.drop_index is 'Drops an index that godwit.create_index has made, and no other; false if there is none.';
 
+create or replace function godwit._self_and_ancestors(relation oid) returns setof oid
+    language sql
+    stable
+    rows 2
+    set search_path = pg_catalog, pg_temp
+    as $$ select relation union select relid from pg_partition_ancestors(relation) $$;
+
 create or replace function godwit._after_drop() returns event_trigger
     language plpgsql
     security definer
@@ -2518,8 +2525,8 @@ begin
           from pg_event_trigger_dropped_objects() o
           join pg_class c on c.relname = o.address_names[2]
           join pg_namespace n on n.oid = c.relnamespace and n.nspname = o.address_names[1]
-          join godwit.tracked t
-            on t.relation in (select c.oid union select relid from pg_partition_ancestors(c.oid))
+         cross join lateral godwit._self_and_ancestors(c.oid) a(relation)
+          join godwit.tracked t on t.relation = a.relation
          where o.classid = 'pg_trigger'::regclass and o.original
            and o.address_names[3] ~ '^(~godwit_stamp|!godwit_)'
            and coalesce(current_setting('godwit.altering', true), '') <> 'on'
@@ -2716,9 +2723,8 @@ begin
         select distinct coalesce(g.tgrelid, d.objid)::regclass as relation, g.oid is not null as of_trigger
           from pg_event_trigger_ddl_commands() d
           left join pg_trigger g on d.classid = 'pg_trigger'::regclass and g.oid = d.objid
-          join godwit.tracked k
-            on k.relation in (select coalesce(g.tgrelid, d.objid) union
-                              select relid from pg_partition_ancestors(coalesce(g.tgrelid, d.objid)))
+         cross join lateral godwit._self_and_ancestors(coalesce(g.tgrelid, d.objid)) o(relation)
+          join godwit.tracked k on k.relation = o.relation
          where d.classid in ('pg_class'::regclass, 'pg_trigger'::regclass) and godwit._is_complete(k.relation)
     loop
         perform godwit._keep_states(t.relation);
@@ -2754,11 +2760,10 @@ begin
             using errcode = 'wrong_object_type', detail = 'A row would belong to two tables'' histories.';
     end if;
     for t in
-        select distinct k.relation from godwit.tracked k
-          join pg_event_trigger_ddl_commands() d
-            on d.classid = 'pg_class'::regclass
-               and k.relation in (select d.objid union select relid from pg_partition_ancestors(d.objid))
-         where godwit._is_complete(k.relation)
+        select distinct k.relation from pg_event_trigger_ddl_commands() d
+         cross join lateral godwit._self_and_ancestors(d.objid) o(relation)
+          join godwit.tracked k on k.relation = o.relation
+         where d.classid = 'pg_class'::regclass and godwit._is_complete(k.relation)
     loop
         perform godwit._follow(t.relation, renamed_from, renamed_to);
         -- ALTER TYPE … USING may compute values: that is an edit.

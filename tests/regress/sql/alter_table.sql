@@ -149,3 +149,18 @@ drop schema land cascade;
 drop role farmer, trader;
 drop function columns_of, differ, misread;
 drop table said, mirror, mirror_history;
+-- What a statement is about is looked up among the tracked tables, and not the other way round, however many there are.
+create table first_of_many (id int primary key);
+create table second_of_many (id int primary key);
+create table third_of_many (id int primary key);
+select godwit.track(name) from unnest('{first_of_many, second_of_many, third_of_many}'::regclass[]) name;
+begin;
+set local track_functions = 'all';
+select coalesce(pg_stat_get_xact_function_calls('godwit._self_and_ancestors(oid)'::regprocedure), 0) as calls \gset
+create table not_tracked (id int);
+alter table not_tracked add column n int;
+drop table not_tracked;
+select coalesce(pg_stat_get_xact_function_calls('godwit._self_and_ancestors(oid)'::regprocedure), 0) - :calls as calls;
+rollback;
+drop table first_of_many, second_of_many, third_of_many;
+drop table first_of_many_history, second_of_many_history, third_of_many_history;
