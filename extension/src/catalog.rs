@@ -6,6 +6,7 @@ use std::ffi::CString;
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
+use crate::own;
 use crate::rejected::catalog_owner;
 use crate::role;
 use crate::settings::Settings;
@@ -52,10 +53,18 @@ fn _forget(relation: pg_sys::Oid) {
     require_owner(&[relation]).or_report();
     let args = [spi::oid(relation)];
     role::as_owner(catalog_owner(), || {
-        for table in
-            ["rejected", "conflicted", "unordered", "era", "local_documents", "attachment_parts"]
-        {
-            spi::run(&format!("delete from godwit.{table} where relation = $1"), &args);
+        let lists = [
+            c"rejected",
+            c"conflicted",
+            c"unordered",
+            c"era",
+            c"local_documents",
+            c"attachment_parts",
+        ];
+        // A catalog that is still 0.1's hasn't all of them: it must be possible to untrack what the update refuses.
+        for list in lists.into_iter().filter(|list| own::find(list).is_some()) {
+            let list = list.to_string_lossy();
+            spi::run(&format!("delete from godwit.{list} where relation = $1"), &args);
         }
         spi::run("delete from godwit.tracked where relation = $1", &args);
     });

@@ -11,15 +11,19 @@ const READING: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 /// The relation of this name in the schema of the extension.
 pub fn relation(name: &CStr) -> pg_sys::Oid {
+    find(name).unwrap_or_else(|| {
+        Error::Internal(format!("godwit.{} is not there", name.to_string_lossy())).report()
+    })
+}
+
+/// The same, where there may be none.
+pub fn find(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: cached catalog look-ups by names.
     let found = unsafe {
         let schema = pg_sys::get_namespace_oid(c"godwit".as_ptr(), false);
         pg_sys::get_relname_relid(name.as_ptr(), schema)
     };
-    if found == pg_sys::InvalidOid {
-        Error::Internal(format!("godwit.{} is not there", name.to_string_lossy())).report()
-    }
-    found
+    (found != pg_sys::InvalidOid).then_some(found)
 }
 
 /// The type of this name there.

@@ -33,6 +33,17 @@ is "refused ones can be retried" "rejected" "$(sql old -c "select status from go
 is "well still" "" "$(sql old -c "select * from godwit.verify('cases')")"
 is "row-level security came along" "0" "$(sql old -c "grant select on visits to reader" -c "set role reader" -c "select count(*) from visits_history")"
 
+# The same records, of a key that only includes the second column: 0.1 named them alike.
+createdb included
+sql included -c "create extension godwit version '0.1.0'"
+grep -v "^CREATE SCHEMA godwit;" "$fixtures/database-0.1.0.sql" | sed 's/PRIMARY KEY (clinic, day)/PRIMARY KEY (clinic) INCLUDE (day)/' |
+    psql -X -q -v ON_ERROR_STOP=1 included > /dev/null
+is "such a table has to be tracked anew" "ERROR:  records of public.visits are named by columns that the primary key only includes" \
+    "$(sql included -c "alter extension godwit update" 2>&1 | grep ERROR)"
+sql included -c "select godwit.untrack('visits', drop_history => true)" -c "alter extension godwit update" > /dev/null
+is "its ids" '["north", "south"]' \
+    "$(sql included -c "select godwit.track('visits')" -c "select jsonb_agg(distinct _id) from visits_history" | tail -1)"
+
 # What was updated is what a fresh install makes.
 createdb fresh
 sql fresh -c "create extension godwit"
