@@ -23,6 +23,7 @@ use crate::shape::{self, Shape};
 use crate::spi;
 use crate::twin::{self, Revision};
 use crate::unordered;
+use crate::walk;
 
 /// Takes note of conflicts that these added revisions begin or end. `shown` is what the table
 /// showed of these records before and since.
@@ -93,18 +94,12 @@ fn relations() -> Relations {
 
 /// Whether any record of a table is listed. Every DELETE asks, so it is asked without SQL.
 pub fn has_any(shape: &Shape) -> bool {
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    // SAFETY: a lock by OID. List and index are looked up and locked after the table, and both let go: a REINDEX waits
-    // for nobody here.
-    unsafe {
-        let list = relations().list;
-        pg_sys::LockRelationOid(list, lock);
+    let list = relations().list;
+    own::while_reading(list, || {
         let index = relations().index;
-        let mut of_table = [own::equal(1, pg_sys::F_OIDEQ, shape.relation.into())];
-        let found = !history::is_empty(index) && own::has_row(list, Some(index), &mut of_table);
-        pg_sys::UnlockRelationOid(list, lock);
-        found
-    }
+        let mut of_table = [walk::equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum())];
+        !history::is_empty(index) && own::has_row(list, Some(index), &mut of_table)
+    })
 }
 
 /// Whether a record is listed.

@@ -18,6 +18,7 @@ use crate::sequence::{self, NUMBER_MAX};
 use crate::settings::Settings;
 use crate::spi;
 use crate::unguarded::{self, guarded};
+use crate::walk;
 
 /// A new incarnation continues at the clock's milliseconds since 1970 times this: above anything
 /// that an older one can have handed out at under a million changes a second, and below 2^53 until
@@ -130,21 +131,14 @@ fn is_remembered(identity: &Identity) -> bool {
     let column = |name: &CStr, value: i64| {
         // SAFETY: a catalog look-up by OID and name.
         let number = unsafe { pg_sys::get_attnum(list, name.as_ptr()) };
-        own::equal(number, pg_sys::F_INT8EQ, value.into())
+        walk::equal(number, pg_sys::F_INT8EQ, value.into_datum())
     };
     let mut identity = [
         column(c"system_identifier", identity.system),
         column(c"timeline", identity.timeline),
         column(c"database", identity.database),
     ];
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    // SAFETY: a lock by OID, let go again.
-    unsafe {
-        pg_sys::LockRelationOid(list, lock);
-        let found = own::has_row(list, None, &mut identity);
-        pg_sys::UnlockRelationOid(list, lock);
-        found
-    }
+    own::while_reading(list, || own::has_row(list, None, &mut identity))
 }
 
 /// What the last part of a sequence's page says (commands/sequence.c).

@@ -2,10 +2,12 @@
 //! its first write would else have to be planned there.
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::ffi::CStr;
 
 use crate::error::Error;
 use crate::spi::Row;
+use crate::walk;
 
 const READING: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
@@ -71,13 +73,18 @@ pub fn rows_about<T>(
     each: impl FnMut(&Row) -> T,
 ) -> Vec<T> {
     let table = self::relation(table);
-    // SAFETY: a lock by OID. The index is looked up when its table is locked, for REINDEX CONCURRENTLY puts another in
-    // its place.
+    while_reading(table, || rows_of((table, self::relation(index)), 1, relation, each))
+}
+
+/// Looks at a table and lets go of it: a REINDEX waits for nobody here. Its indexes are looked up meanwhile, for REINDEX
+/// CONCURRENTLY puts others in their places.
+pub fn while_reading<T>(table: pg_sys::Oid, look: impl FnOnce() -> T) -> T {
+    // SAFETY: a lock by OID, which the abort of a transaction lets go too.
     unsafe {
         pg_sys::LockRelationOid(table, READING);
-        let rows = rows_of((table, self::relation(index)), 1, relation, each);
+        let seen = look();
         pg_sys::UnlockRelationOid(table, READING);
-        rows
+        seen
     }
 }
 
@@ -101,17 +108,6 @@ pub fn has_row(
     }
 }
 
-/// A key for a scan: that a column equals a value, by the function of that name.
-pub fn equal(number: i16, function: u32, value: pg_sys::Datum) -> pg_sys::ScanKeyData {
-    let mut key = pg_sys::ScanKeyData::default();
-    let strategy = pg_sys::BTEqualStrategyNumber as u16;
-    // SAFETY: the key is written here, and the function is one of Postgres's own.
-    unsafe {
-        pg_sys::ScanKeyInit(&mut key, number, strategy, pg_sys::Oid::from_u32(function), value);
-    }
-    key
-}
-
 /// The rows of a table of a catalog whose column `number` is this relation, by an index that begins with it, as of now.
 pub fn rows_of<T>(
     (table, index): (pg_sys::Oid, pg_sys::Oid),
@@ -120,7 +116,7 @@ pub fn rows_of<T>(
     mut each: impl FnMut(&Row) -> T,
 ) -> Vec<T> {
     let mut rows = Vec::new();
-    let mut key = equal(number, pg_sys::F_OIDEQ, relation.into());
+    let mut key = walk::equal(number, pg_sys::F_OIDEQ, relation.into_datum());
     // SAFETY: the table is closed after the scan, which has a snapshot of its own: for what isn't in the catalog cache a
     // new one. A row is read before the next one comes.
     unsafe {

@@ -52,15 +52,10 @@ pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
 /// Whether anything waits at all. Every batch asks, so it is asked without SQL; mostly nothing ever did.
 pub fn any() -> bool {
     let list = own::relation(c"rejected");
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    // SAFETY: a lock by OID, let go again.
-    unsafe {
-        pg_sys::LockRelationOid(list, lock);
+    own::while_reading(list, || {
         let index = own::relation(c"rejected_pkey");
-        let found = !history::is_empty(index) && own::has_row(list, Some(index), &mut []);
-        pg_sys::UnlockRelationOid(list, lock);
-        found
-    }
+        !history::is_empty(index) && own::has_row(list, Some(index), &mut [])
+    })
 }
 
 /// Takes out what the history has meanwhile. The same revision with another body stays.

@@ -155,7 +155,7 @@ unsafe fn text(name: *const c_char) -> String {
     unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
 }
 
-pub fn schema_name(schema: pg_sys::Oid) -> Option<String> {
+fn schema_name(schema: pg_sys::Oid) -> Option<String> {
     // SAFETY: a catalog look-up by OID; the name is copied at once.
     unsafe {
         let name = pg_sys::get_namespace_name(schema);

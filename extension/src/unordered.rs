@@ -18,7 +18,7 @@ use crate::role;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
-use crate::walk::{self, Sight, Walk};
+use crate::walk::{Sight, Walk, equal};
 
 /// Lists these records.
 pub fn list(shape: &Shape, ids: &[String]) {
@@ -94,10 +94,6 @@ fn relations() -> (pg_sys::Oid, pg_sys::Oid) {
     // SAFETY: a lock by OID, which the transaction's end releases.
     unsafe { pg_sys::LockRelationOid(list, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
     (list, own::relation(c"unordered_by_record"))
-}
-
-fn equal(number: i16, function: u32, value: Option<pg_sys::Datum>) -> pg_sys::ScanKeyData {
-    walk::key(number, pg_sys::BTEqualStrategyNumber, function, value)
 }
 
 const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;

@@ -452,8 +452,13 @@ pub fn key(
     entry
 }
 
+/// That a column equals a value, by its type's own function.
+pub fn equal(number: i16, function: u32, value: Option<pg_sys::Datum>) -> pg_sys::ScanKeyData {
+    key(number, pg_sys::BTEqualStrategyNumber, function, value)
+}
+
 pub fn of_record(id: &str) -> pg_sys::ScanKeyData {
-    key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, id.into_datum())
+    equal(1, pg_sys::F_TEXTEQ, id.into_datum())
 }
 
 fn no_revision() -> Option<pg_sys::Datum> {
