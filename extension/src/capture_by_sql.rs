@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use crate::capture::{self, RowShown};
 use crate::expected;
+use crate::reconcile;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
@@ -53,13 +54,8 @@ pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown
     let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     expected::kept(shape.relation, kept);
     if expected::has_key_changed(shape.relation) {
-        let gone = format!(
-            "select {id} from godwit_old o where not exists (
-                    select from godwit_new n where {same_key})",
-            id = shape.id_of_row("o"),
-            same_key = same_record(shape),
-        );
-        let sql = end_leaves(shape, &format!("and h._id in ({gone})"));
+        let is_new = format!("exists (select from godwit_new n where {})", same_record(shape));
+        let sql = end_old(shape, &format!("where not {is_new}"));
         add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     } else if !unordered::has_any(shape) {
         // What others know of an edit before it is made here is a name without a parent.
@@ -95,15 +91,37 @@ fn overtaken(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown> 
 }
 
 pub fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
-    let ids = format!("select {} from godwit_old o", shape.id_of_row("o"));
-    let sql = end_leaves(shape, &format!("and h._id in ({ids})"));
+    let sql = end_old(shape, "");
     add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
 }
 
-/// Ends these records.
+/// Ends the records of a statement's old rows. A trigger of the app's may have brought a row back before it is our turn:
+/// that goes on, and the others of its record's leaves end.
+fn end_old(shape: &Shape, of: &str) -> String {
+    let of_old = format!(
+        "and h._id in (select {id} from godwit_old o {of})
+         and (h._id, h._rev) not in (
+                select {id}, t._rev from godwit_old o join {table} t on {same_key} and {id_in_table} = {id}
+                 where t._rev is not null)",
+        id = shape.id_of_row("o"),
+        table = shape.table,
+        same_key = shape.same_key("t", "o"),
+        id_in_table = shape.id_of_row("t"),
+    );
+    end_leaves(shape, &of_old)
+}
+
+/// Ends these records, as `end_old` does.
 pub fn end(shape: &Shape, ids: &[String]) {
-    let sql = end_leaves(shape, "and h._id = any ($1)");
-    add(shape, || spi::run(&sql, &[spi::texts(ids.iter().map(String::as_str))]));
+    let of_ids = format!(
+        "and h._id = any ($1) and (h._id, h._rev) not in (
+                select k.id, t._rev from {keys} join {table} t on {same} where t._rev is not null)",
+        keys = reconcile::keys(shape),
+        table = shape.table,
+        same = reconcile::same_key(shape),
+    );
+    let sql = end_leaves(shape, &of_ids);
+    add(shape, || spi::run(&sql, &reconcile::key_args(shape, ids)));
 }
 
 pub fn truncated(shape: &Shape) {

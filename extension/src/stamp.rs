@@ -79,10 +79,23 @@ fn inserted(shape: &Shape, id: &str, after: &Cells) -> RevisionId {
     check_id(id);
     let previous = match history::is_new(shape, id) {
         true => None,
-        false => history::highest(shape, id).map(|(revision, _)| revision),
+        false => ended_with(shape, id),
     };
     expected::stamped(shape.relation);
     twin::edited_row(shape, id, previous.as_ref(), after)
+}
+
+/// What a record without a row goes on from. A row that goes to another partition is inserted there, and the row that
+/// it replaces may have gone with the same statement: then it goes on from what that showed.
+fn ended_with(shape: &Shape, id: &str) -> Option<RevisionId> {
+    match history::highest(shape, id)? {
+        (_, true) if expected::has_key_changed(shape.relation) => winner(shape, id),
+        (revision, _) => Some(revision),
+    }
+}
+
+fn winner(shape: &Shape, id: &str) -> Option<RevisionId> {
+    history::winner(&history::leaves(shape, id)).map(|(revision, _)| revision.clone())
 }
 
 fn updated(shape: &Shape, before: &Cells, id: &str, after: &Cells) -> RevisionId {
@@ -116,9 +129,7 @@ fn moved(shape: &Shape, id: &str, after: &Cells) -> RevisionId {
     check_id(id);
     expected::key_changed(shape.relation);
     expected::stamped(shape.relation);
-    let leaves = history::leaves(shape, id);
-    let previous = history::winner(&leaves).map(|(revision, _)| revision);
-    twin::edited_row(shape, id, previous, after)
+    twin::edited_row(shape, id, winner(shape, id).as_ref(), after)
 }
 
 fn check_id(id: &str) {
