@@ -100,10 +100,9 @@ impl<'a> Fitting<'a> {
 
 impl<'a> Append<'a> {
     unsafe fn open(shape: &'a Shape, plan: Rc<Plan>, steps_back: bool) -> Append<'a> {
-        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-        // SAFETY: what is opened and allocated here is let go by `finish`.
+        // SAFETY: what is opened and allocated here is let go by `finish`. `fitting` has locked the twin.
         unsafe {
-            let twin = pg_sys::table_open(shape.twin_relation, lock);
+            let twin = pg_sys::table_open(shape.twin_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             Append {
                 shape,
                 twin,
@@ -178,6 +177,8 @@ impl<'a> Append<'a> {
         self.have_extra.push(head.extra.is_some());
         if self.batch.is_full() {
             self.flush();
+            self.have_extra.clear();
+            self.batch.clear();
         }
     }
 
@@ -200,8 +201,6 @@ impl<'a> Append<'a> {
             pg_sys::MemoryContextSwitchTo(outer);
         }
         self.written += self.batch.rows().len() as u64;
-        self.have_extra.clear();
-        self.batch.clear();
     }
 
     unsafe fn revision_in(&self, slot: Slot) -> Revision {
@@ -215,9 +214,10 @@ impl<'a> Append<'a> {
         // the command counter has moved on.
         unsafe {
             self.flush();
-            self.indexes.close();
             let (twin, batch, clashes) = (self.twin, &self.batch, &mut self.clashes);
+            let indexes = &self.indexes;
             guarded(|| {
+                indexes.close_unguarded();
                 unguarded::CommandCounterIncrement();
                 for (place, _) in &mut *clashes {
                     unguarded::simple_heap_delete(twin, place);

@@ -55,13 +55,13 @@ impl Indexes {
     }
 
     /// # Safety
-    /// They are used no more.
-    pub unsafe fn close(self) {
+    /// They are used no more, and it is called by `guarded`.
+    pub unsafe fn close_unguarded(&self) {
         // SAFETY: they were opened by `open`.
         unsafe {
             match self {
-                Indexes::Own(own) => own.close(),
-                Indexes::ByExecutor(executor) => executor.close(),
+                Indexes::Own(own) => own.close_unguarded(),
+                Indexes::ByExecutor(executor) => executor.close_unguarded(),
             }
         }
     }
@@ -123,15 +123,10 @@ impl Own {
         }
     }
 
-    unsafe fn close(self) {
-        let open = self.open.as_slice();
-        // SAFETY: they are open. Their locks last to the end of the transaction, as the twin's does.
-        unsafe {
-            guarded(|| {
-                for opened in open.iter().flatten() {
-                    unguarded::index_close(opened.index, pg_sys::NoLock as pg_sys::LOCKMODE);
-                }
-            });
+    unsafe fn close_unguarded(&self) {
+        for opened in self.open.iter().flatten() {
+            // SAFETY: they are open. Their locks last to the end of the transaction, as the twin's does.
+            unsafe { unguarded::index_close(opened.index, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
     }
 }
@@ -221,12 +216,12 @@ impl ByExecutor {
         }
     }
 
-    unsafe fn close(self) {
+    unsafe fn close_unguarded(&self) {
         // SAFETY: `open` made them.
         unsafe {
-            pg_sys::ExecCloseIndices(self.target);
-            pg_sys::pfree(self.target.cast());
-            pg_sys::FreeExecutorState(self.state);
+            unguarded::ExecCloseIndices(self.target);
+            unguarded::pfree(self.target.cast());
+            unguarded::FreeExecutorState(self.state);
         }
     }
 }

@@ -4,6 +4,7 @@
 use pgrx::pg_sys;
 
 use crate::error::Error;
+use crate::unguarded;
 
 /// Days from the Julian epoch to 2000-01-01 (POSTGRES_EPOCH_JDATE in datatype/timestamp.h).
 const EPOCH_JULIAN_DAY: i32 = 2_451_545;
@@ -112,7 +113,7 @@ fn numbers<const N: usize>(
 fn day_text(days: i32) -> Text {
     let (mut year, mut month, mut day) = (0i32, 0i32, 0i32);
     // SAFETY: pure arithmetic with three out parameters (utils/adt/datetime.c).
-    unsafe { pg_sys::j2date(days + EPOCH_JULIAN_DAY, &mut year, &mut month, &mut day) };
+    unsafe { unguarded::j2date(days + EPOCH_JULIAN_DAY, &mut year, &mut month, &mut day) };
     let mut text = Text::of(match year {
         1..=9999 => b"",
         0.. => b"+",

@@ -6,17 +6,20 @@
 
 use pgrx::pg_sys;
 use revision::RevisionId;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use crate::transaction;
 
 thread_local! {
     /// Statements of reconciliation under way, innermost last: table, record id, winner.
     static WRITING: RefCell<Vec<(pg_sys::Oid, BTreeMap<String, RevisionId>)>> =
         const { RefCell::new(Vec::new()) };
     static CAPTURING: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
-    static PENDING: RefCell<HashMap<pg_sys::Oid, i64>> = RefCell::new(HashMap::new());
-    static MOVED: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
-    static CARRYING: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
+    static PENDING: RefCell<FxHashMap<pg_sys::Oid, i64>> = RefCell::default();
+    static MOVED: RefCell<FxHashSet<pg_sys::Oid>> = RefCell::default();
+    static CARRYING: RefCell<FxHashSet<pg_sys::Oid>> = RefCell::default();
     /// Revisions made, and statements of reconciliation that began within another.
     static EDITS: Cell<u64> = const { Cell::new(0) };
     static TRANSACTION: Cell<u32> = const { Cell::new(0) };
@@ -121,14 +124,10 @@ pub fn has_carried(relation: pg_sys::Oid) -> bool {
 
 /// Forgets what an earlier transaction left.
 fn renew() {
-    // SAFETY: MyProc points to this backend's own entry for as long as it runs.
-    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-    let transaction = unsafe { (*pg_sys::MyProc).lxid };
-    #[cfg(any(feature = "pg17", feature = "pg18"))]
-    let transaction = unsafe { (*pg_sys::MyProc).vxid.lxid };
+    let transaction = transaction::number();
     if TRANSACTION.replace(transaction) != transaction {
-        PENDING.with_borrow_mut(HashMap::clear);
-        MOVED.with_borrow_mut(HashSet::clear);
-        CARRYING.with_borrow_mut(HashSet::clear);
+        PENDING.with_borrow_mut(FxHashMap::clear);
+        MOVED.with_borrow_mut(FxHashSet::clear);
+        CARRYING.with_borrow_mut(FxHashSet::clear);
     }
 }

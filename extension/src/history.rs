@@ -52,7 +52,25 @@ pub fn extra(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Er
 /// Whether any revision of a table was ever known to have something beside the columns; most tables have none.
 pub fn may_have_extras(shape: &Shape) -> bool {
     shape.lock_twin();
-    shape.extras_index().is_none_or(|index| !is_empty(index))
+    shape.extras_index().is_none_or(|index| !is_empty_in_locked(index))
+}
+
+/// `is_empty` of an index of a table that is locked to be written: until then nobody makes it another, and it needs no
+/// lock of its own.
+fn is_empty_in_locked(index: pg_sys::Oid) -> bool {
+    // SAFETY: the index is let go again.
+    unsafe {
+        guarded(|| {
+            let index = unguarded::RelationIdGetRelation(index);
+            if index.is_null() {
+                return false;
+            }
+            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+            let pages = unguarded::RelationGetNumberOfBlocksInFork(index, main);
+            unguarded::RelationClose(index);
+            pages <= 1
+        })
+    }
 }
 
 /// Whether nothing was ever put into an index: a btree has but its first page then. What was committed has made it

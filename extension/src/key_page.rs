@@ -53,15 +53,11 @@ impl Page {
     /// The index must be open.
     pub unsafe fn read(&mut self, index: pg_sys::Relation, number: pg_sys::BlockNumber) {
         let bytes = self.bytes.as_mut_ptr();
-        let share = pg_sys::BUFFER_LOCK_SHARE as i32;
-        // SAFETY: the caller has the index open; a buffer is as long as a page, and it is locked while it is copied.
+        // SAFETY: the caller has the index open; the page is locked while it is copied.
         unsafe {
             guarded(|| {
-                let buffer = unguarded::ReadBuffer(index, number);
-                unguarded::LockBuffer(buffer, share);
-                unguarded::_bt_checkpage(index, buffer);
-                let page: *const u8 = pg_sys::BufferGetPage(buffer).cast();
-                page.copy_to_nonoverlapping(bytes, PAGE_BYTES);
+                let (buffer, page) = Page::hold(index, number);
+                page.cast::<u8>().copy_to_nonoverlapping(bytes, PAGE_BYTES);
                 unguarded::UnlockReleaseBuffer(buffer);
             });
         }
@@ -77,19 +73,45 @@ impl Page {
         number: pg_sys::BlockNumber,
         look: impl FnOnce(&Page) -> T,
     ) -> T {
-        let share = pg_sys::BUFFER_LOCK_SHARE as i32;
-        // SAFETY: the caller has the index open; a buffer is as long as a page and aligned as one, and it stays where it is
-        // until it is given up: here, or by the abort of the (sub)transaction.
+        // SAFETY: the caller has the index open. The page stays until its buffer is given up: here, or by the abort of the
+        // (sub)transaction.
         unsafe {
-            let (buffer, page) = guarded(|| {
-                let buffer = unguarded::ReadBuffer(index, number);
-                unguarded::LockBuffer(buffer, share);
-                unguarded::_bt_checkpage(index, buffer);
-                (buffer, pg_sys::BufferGetPage(buffer).cast::<Page>())
-            });
+            let (buffer, page) = guarded(|| Page::hold(index, number));
             let found = look(&*page);
             guarded(|| unguarded::UnlockReleaseBuffer(buffer));
             found
+        }
+    }
+
+    /// The same behind a guard of the caller's: `look` owns nothing, and never panics.
+    ///
+    /// # Safety
+    /// As of `read`, and it is called by `guarded`.
+    pub unsafe fn look_unguarded<T>(
+        index: pg_sys::Relation,
+        number: pg_sys::BlockNumber,
+        look: impl FnOnce(&Page) -> T,
+    ) -> T {
+        // SAFETY: as above.
+        unsafe {
+            let (buffer, page) = Page::hold(index, number);
+            let found = look(&*page);
+            unguarded::UnlockReleaseBuffer(buffer);
+            found
+        }
+    }
+
+    /// A page and its buffer, which is locked. A buffer is as long as a page and aligned as one.
+    unsafe fn hold(
+        index: pg_sys::Relation,
+        number: pg_sys::BlockNumber,
+    ) -> (pg_sys::Buffer, *const Page) {
+        // SAFETY: the caller has the index open, and is behind a guard.
+        unsafe {
+            let buffer = unguarded::ReadBuffer(index, number);
+            unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            unguarded::_bt_checkpage(index, buffer);
+            (buffer, pg_sys::BufferGetPage(buffer).cast())
         }
     }
 

@@ -7,7 +7,6 @@
 //! access/nbtree/README has it: to the right where a page has been split or deleted meanwhile.
 
 use pgrx::pg_sys;
-use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,10 +16,6 @@ use crate::unguarded::{self, guarded};
 
 /// Pages that are read for one look.
 const PAGES_MAX: usize = 16;
-
-thread_local! {
-    static PAGE: RefCell<Page> = const { RefCell::new(Page::EMPTY) };
-}
 
 /// The leaf where the last look ended: in which file, for REINDEX begins another, and its number; no leaf has number 0.
 #[derive(Default)]
@@ -48,117 +43,81 @@ pub enum Top<'p> {
     Entry(KeyEntry<'p>, bool),
 }
 
-/// Hands the last entry of a record to `look`; None where pages aren't laid out as is thought, or are too many.
-pub fn of<T>(shape: &Shape, id: &str, look: impl FnOnce(Top) -> T) -> Option<T> {
+/// Hands the last entry of a record to `look`, which neither owns anything nor panics; None where pages aren't laid out
+/// as is thought, or are too many.
+pub fn of<T: Copy>(shape: &Shape, id: &str, look: impl Fn(Top) -> T) -> Option<T> {
     shape.lock_twin();
-    let key = shape.twin_index();
+    let (key, near) = (shape.twin_index(), &shape.near);
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: the twin is locked, so this is its index, which is closed again; its lock lasts to the end of the
-    // transaction.
+    // transaction. Pages are read by slices that are asked whether they are long enough.
     unsafe {
-        let index = guarded(|| unguarded::index_open(key, lock));
-        let found = PAGE.with_borrow_mut(|page| {
-            let mut finger = Finger { index, near: &shape.near, page };
-            let at = finger.find(id.as_bytes())?;
-            Some(look(finger.top(at)?))
-        });
-        guarded(|| unguarded::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE));
-        found
+        guarded(|| {
+            let index = unguarded::index_open(key, lock);
+            let found = Finger { index, near }.find(id.as_bytes(), &look);
+            unguarded::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+            found
+        })
     }
 }
 
 struct Finger<'f> {
     index: pg_sys::Relation,
     near: &'f Near,
-    page: &'f mut Page,
 }
 
-/// What a leaf says of a record.
-enum Found {
-    Nothing,
-    /// The place of its last entry here, and whether there is none further to the right.
-    Entry(usize, bool),
-    /// Nothing, but there may be something further to the right.
-    Right,
+/// What comes of a page.
+enum Step<T> {
+    On(pg_sys::BlockNumber),
+    Found(T),
 }
 
+/// All of it stands behind a guard.
 impl Finger<'_> {
-    fn find(&mut self, id: &[u8]) -> Option<Found> {
+    fn find<T>(&self, id: &[u8], look: &impl Fn(Top) -> T) -> Option<T> {
         let near = self.near.number(self.file());
-        if let Some(found) = near.and_then(|number| self.walk(number, id, false)) {
+        if let Some(found) = near.and_then(|number| self.walk(number, id, false, look)) {
             return Some(found);
         }
         // SAFETY: the index is open.
         if !unsafe { key_page::is_by_bytes(self.index) } {
             return None;
         }
-        self.read(METAPAGE);
-        match self.page.root()? {
-            NO_PAGE => Some(Found::Nothing),
-            root => self.walk(root, id, true),
+        match self.look(METAPAGE, Page::root)? {
+            NO_PAGE => Some(look(Top::Nothing)),
+            root => self.walk(root, id, true, look),
         }
     }
 
     /// Goes from a page to where a record's entries would end. `is_bounded` tells that they don't begin to the left of it; of
     /// a page of which that isn't known, it must be a leaf that shows it.
-    fn walk(
-        &mut self,
+    fn walk<T>(
+        &self,
         mut number: pg_sys::BlockNumber,
         id: &[u8],
         mut is_bounded: bool,
-    ) -> Option<Found> {
+        look: &impl Fn(Top) -> T,
+    ) -> Option<T> {
         for _ in 0..PAGES_MAX {
             // The first page is no page of entries: what names it is damaged.
             if number == METAPAGE {
                 return None;
             }
-            self.read(number);
-            if self.page.is_ignored()? {
-                number = self.page.next().filter(|_| is_bounded)?;
-            } else if self.page.is_leaf()? {
-                match self.on_leaf(id, is_bounded)? {
-                    Found::Right => number = self.page.next()?,
-                    found => {
-                        self.near.set(self.file(), number);
-                        return Some(found);
-                    }
+            match self.look(number, |page| step(page, id, is_bounded, look))? {
+                Step::On(next) => number = next,
+                Step::Found(found) => {
+                    self.near.set(self.file(), number);
+                    return Some(found);
                 }
-                is_bounded = true;
-            } else {
-                number = self.page.below(id).filter(|_| is_bounded)?;
             }
+            is_bounded = true;
         }
         None
     }
 
-    fn on_leaf(&self, id: &[u8], is_bounded: bool) -> Option<Found> {
-        let pointers = self.page.pointers()?;
-        let count = self.page.count_while(pointers, |found| found <= id)?;
-        let last = count.checked_sub(1).map(|at| self.page.item(pointers[at]));
-        let ends_here = count < pointers.len() || self.page.is_below_bound(|bound| id < bound)?;
-        if let Some(item) = last
-            && key_page::id_of(item?)? == id
-        {
-            return Some(Found::Entry(count - 1, ends_here));
-        }
-        let is_bounded = is_bounded || count > 0 || self.page.is_first()?;
-        is_bounded.then_some(if ends_here { Found::Nothing } else { Found::Right })
-    }
-
-    fn top(&self, found: Found) -> Option<Top<'_>> {
-        match found {
-            Found::Nothing => Some(Top::Nothing),
-            Found::Entry(at, is_last) => {
-                let entry = KeyEntry::of(self.page.item(*self.page.pointers()?.get(at)?)?)?;
-                Some(Top::Entry(entry, is_last))
-            }
-            Found::Right => None,
-        }
-    }
-
-    fn read(&mut self, number: pg_sys::BlockNumber) {
+    fn look<T>(&self, number: pg_sys::BlockNumber, look: impl FnOnce(&Page) -> T) -> T {
         // SAFETY: the index is open.
-        unsafe { self.page.read(self.index, number) };
+        unsafe { Page::look_unguarded(self.index, number, look) }
     }
 
     fn file(&self) -> u32 {
@@ -168,5 +127,30 @@ impl Finger<'_> {
         // SAFETY: as above.
         #[cfg(not(feature = "pg15"))]
         return unsafe { (*self.index).rd_locator.relNumber }.to_u32();
+    }
+}
+
+fn step<T>(page: &Page, id: &[u8], is_bounded: bool, look: &impl Fn(Top) -> T) -> Option<Step<T>> {
+    if page.is_ignored()? {
+        return page.next().filter(|_| is_bounded).map(Step::On);
+    }
+    if !page.is_leaf()? {
+        return page.below(id).filter(|_| is_bounded).map(Step::On);
+    }
+    let pointers = page.pointers()?;
+    let count = page.count_while(pointers, |found| found <= id)?;
+    let ends_here = count < pointers.len() || page.is_below_bound(|bound| id < bound)?;
+    if let Some(last) = count.checked_sub(1).and_then(|at| pointers.get(at)) {
+        let item = page.item(*last)?;
+        if key_page::id_of(item)? == id {
+            return Some(Step::Found(look(Top::Entry(KeyEntry::of(item)?, ends_here))));
+        }
+    }
+    if !(is_bounded || count > 0 || page.is_first()?) {
+        return None;
+    }
+    match ends_here {
+        true => Some(Step::Found(look(Top::Nothing))),
+        false => page.next().map(Step::On),
     }
 }

@@ -39,6 +39,7 @@ mod reconcile;
 mod restamp;
 mod sequence;
 mod stamp;
+mod transaction;
 mod transition;
 mod trigger;
 mod twin;

@@ -23,7 +23,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
 use crate::argument::need;
@@ -33,7 +33,9 @@ use crate::own;
 use crate::published;
 use crate::role;
 use crate::settings::Settings;
+use crate::shape;
 use crate::spi;
+use crate::transaction;
 use crate::unguarded::{self, guarded};
 
 /// Advisory lock keys of ours have these top 11 bits, which leaves 53 for a number: those that
@@ -44,13 +46,15 @@ pub const NUMBER_MAX: i64 = (1 << 53) - 1;
 const CLAIMS: &CStr = c"request.jwt.claims";
 
 thread_local! {
-    static LOCK: Cell<Option<i64>> = const { Cell::new(None) };
+    /// The lock that was taken last, and by which transaction.
+    static LOCK: Cell<Option<(u32, i64)>> = const { Cell::new(None) };
     static INCARNATION_KNOWN: Cell<bool> = const { Cell::new(false) };
     /// The role that was last found to write to a history.
     static WRITER: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
     /// A horizon whose changes are known to be on disk.
     static ON_DISK: Cell<i64> = const { Cell::new(0) };
-    static SEQUENCE: Cell<Option<(pg_sys::Oid, pg_sys::Oid)>> = const { Cell::new(None) };
+    /// The sequence and its owner, and how much had been heard of relations when it was there.
+    static SEQUENCE: Cell<Option<(u64, (pg_sys::Oid, pg_sys::Oid))>> = const { Cell::new(None) };
 }
 
 /// The next number; the lock is taken where this (sub)transaction doesn't hold it.
@@ -68,6 +72,8 @@ pub fn begin() -> pg_sys::Oid {
         role::as_owner(owner, || incarnation::recognise(sequence));
         INCARNATION_KNOWN.set(true);
     }
+    let transaction = transaction::number();
+    let is_held = |(by, key)| by == transaction && is_held(key);
     if !cfg!(feature = "broken-guard") && !LOCK.get().is_some_and(is_held) {
         published::by_writer(owner);
         let key = LOCK_SPACE | last_value(sequence);
@@ -78,7 +84,7 @@ pub fn begin() -> pg_sys::Oid {
         let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
         // SAFETY: a lock of the transaction, which its end releases.
         unsafe { pg_sys::LockAcquire(&tag(key), mode, false, false) };
-        LOCK.set(Some(key));
+        LOCK.set(Some((transaction, key)));
     }
     sequence
 }
@@ -125,31 +131,25 @@ fn _author() -> String {
 }
 
 pub fn author() -> String {
-    let claimed = subject().unwrap_or_else(|error| {
+    let role = role::author();
+    // SAFETY: the option may be missing, and the role; both texts are read before anything else is asked.
+    let (claims, name) = unsafe {
+        let (claims, name) = guarded(|| {
+            let claims = unguarded::GetConfigOption(CLAIMS.as_ptr(), true, false);
+            (claims, unguarded::GetUserNameFromId(role, true))
+        });
+        let text = |text: *const c_char| (!text.is_null()).then(|| CStr::from_ptr(text));
+        (text(claims), text(name))
+    };
+    let claimed = subject(claims.unwrap_or_default()).unwrap_or_else(|error| {
         Error::BadArgument(format!("the setting request.jwt.claims can't be read: {error}"))
             .report()
     });
-    if let Some(subject) = claimed {
-        return subject;
-    }
-    // SAFETY: a cached catalog look-up; the name is copied at once.
-    let name = unsafe {
-        let name = pg_sys::GetUserNameFromId(role::author(), true);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
-    };
-    name.unwrap_or_default()
+    claimed.or_else(|| Some(name?.to_string_lossy().into_owned())).unwrap_or_default()
 }
 
 /// The member `sub` of the setting that PostgREST and its like put a JWT's claims in.
-fn subject() -> Result<Option<String>, serde_json::Error> {
-    // SAFETY: the option may be missing; its text is read at once.
-    let claims = unsafe {
-        let claims = pg_sys::GetConfigOption(CLAIMS.as_ptr(), true, false);
-        if claims.is_null() {
-            return Ok(None);
-        }
-        CStr::from_ptr(claims)
-    };
+fn subject(claims: &CStr) -> Result<Option<String>, serde_json::Error> {
     if claims.is_empty() {
         return Ok(None);
     }
@@ -202,16 +202,20 @@ fn last_value(sequence: pg_sys::Oid) -> i64 {
 
 /// The sequence and its owner, by name: once per backend, again when it is gone.
 pub fn sequence() -> (pg_sys::Oid, pg_sys::Oid) {
-    if let Some(found) = SEQUENCE.get() {
+    let heard = shape::heard();
+    let is_there = |(then, (sequence, _)): (u64, (pg_sys::Oid, _))| {
         // SAFETY: a cached catalog look-up.
-        if !unsafe { pg_sys::get_rel_name(found.0) }.is_null() {
-            return found;
+        then == heard || !unsafe { pg_sys::get_rel_name(sequence) }.is_null()
+    };
+    let found = match SEQUENCE.get().filter(|known| is_there(*known)) {
+        Some((_, found)) => found,
+        None => {
+            let sequence = own::relation(c"change_sequence");
+            INCARNATION_KNOWN.set(false);
+            (sequence, own::owner(sequence))
         }
-    }
-    let sequence = own::relation(c"change_sequence");
-    let found = (sequence, own::owner(sequence));
-    INCARNATION_KNOWN.set(false);
-    SEQUENCE.set(Some(found));
+    };
+    SEQUENCE.set(Some((heard, found)));
     found
 }
 

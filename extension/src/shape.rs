@@ -3,8 +3,8 @@
 //! Read from the catalogs once and kept until the relation cache says that either changed.
 
 use pgrx::pg_sys;
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -97,7 +97,7 @@ struct Indexes {
 }
 
 thread_local! {
-    static SHAPES: RefCell<HashMap<pg_sys::Oid, Rc<Shape>>> = RefCell::new(HashMap::new());
+    static SHAPES: RefCell<FxHashMap<pg_sys::Oid, Rc<Shape>>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
     /// How often anything was invalidated.
     static INVALIDATIONS: Cell<u64> = const { Cell::new(0) };

@@ -12,6 +12,9 @@ pub struct Rows {
     pointer: i32,
     count: i64,
     left: i64,
+    /// Whether `row` holds the row that was read last, and is to be handed out again.
+    is_read: bool,
+    is_at_hand: bool,
     slot: *mut pg_sys::TupleTableSlot,
     row: Cells,
 }
@@ -43,7 +46,9 @@ impl Rows {
                 let ops = &raw const pg_sys::TTSOpsMinimalTuple;
                 (pointer, count, unguarded::MakeSingleTupleTableSlot(desc, ops))
             });
-            Rows { table, pointer, count, left: count, slot, row: Cells::for_rows(desc) }
+            let row = Cells::for_rows(desc);
+            let (is_read, is_at_hand) = (false, false);
+            Rows { table, pointer, count, left: count, is_read, is_at_hand, slot, row }
         }
     }
 
@@ -57,6 +62,9 @@ impl Rows {
             return None;
         }
         self.left -= 1;
+        if std::mem::take(&mut self.is_at_hand) {
+            return Some(&self.row);
+        }
         let (table, pointer, slot) = (self.table, self.pointer, self.slot);
         // SAFETY: as above; the slot holds a row where the table had one.
         unsafe {
@@ -69,12 +77,18 @@ impl Rows {
             }
             self.row.take_slot(slot);
         }
+        self.is_read = true;
         Some(&self.row)
     }
 
+    /// Back to the first row, which is not read again if it is the only one.
     pub fn rewind(&mut self) {
         let (table, pointer) = (self.table, self.pointer);
+        self.is_at_hand = self.is_read && self.count == 1;
         self.left = self.count;
+        if self.is_at_hand {
+            return;
+        }
         // SAFETY: as above.
         unsafe {
             guarded(|| {

@@ -33,12 +33,14 @@ as_in_the_headers! {
         nulls: *mut bool,
     );
     pub fn BuildIndexInfo(index: pg_sys::Relation) -> *mut pg_sys::IndexInfo;
+    pub fn ExecCloseIndices(target: *mut pg_sys::ResultRelInfo);
     pub fn ExecDropSingleTupleTableSlot(slot: *mut pg_sys::TupleTableSlot);
     pub fn ExecStoreHeapTuple(
         tuple: pg_sys::HeapTuple,
         slot: *mut pg_sys::TupleTableSlot,
         should_free: bool,
     ) -> *mut pg_sys::TupleTableSlot;
+    pub fn FreeExecutorState(state: *mut pg_sys::EState);
     pub fn LockBuffer(buffer: pg_sys::Buffer, mode: i32);
     pub fn MakeSingleTupleTableSlot(
         desc: pg_sys::TupleDesc,
@@ -46,7 +48,15 @@ as_in_the_headers! {
     ) -> *mut pg_sys::TupleTableSlot;
     pub fn MemoryContextDelete(context: pg_sys::MemoryContext);
     pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+    pub fn GetConfigOption(
+        name: *const c_char,
+        missing_ok: bool,
+        restrict_privileged: bool,
+    ) -> *const c_char;
+    pub fn GetUserNameFromId(role: pg_sys::Oid, noerr: bool) -> *mut c_char;
     pub fn ReadBuffer(relation: pg_sys::Relation, number: pg_sys::BlockNumber) -> pg_sys::Buffer;
+    pub fn RelationClose(relation: pg_sys::Relation);
+    pub fn RelationIdGetRelation(relation: pg_sys::Oid) -> pg_sys::Relation;
     pub fn RelationGetNumberOfBlocksInFork(
         relation: pg_sys::Relation,
         fork: pg_sys::ForkNumber::Type,
@@ -86,6 +96,7 @@ as_in_the_headers! {
         info: *mut pg_sys::IndexInfo,
     ) -> bool;
     pub fn index_open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
+    pub fn pfree(pointer: *mut std::ffi::c_void);
     pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
     pub fn relation_open(relation: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
     pub fn simple_heap_delete(table: pg_sys::Relation, place: pg_sys::ItemPointer);
@@ -106,6 +117,7 @@ as_in_the_headers! {
 // What never fails, and needs no guard at all.
 as_in_the_headers! {
     pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
+    pub fn j2date(julian: i32, year: *mut i32, month: *mut i32, day: *mut i32);
     pub fn heap_deform_tuple(
         tuple: pg_sys::HeapTuple,
         desc: pg_sys::TupleDesc,
