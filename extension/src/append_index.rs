@@ -41,13 +41,13 @@ impl Indexes {
         have_extra: &[bool],
         from: usize,
     ) -> Option<usize> {
-        let mut rows = slots.iter().copied().zip(have_extra.iter().copied()).enumerate().skip(from);
+        let mut rows = (from..).zip(&slots[from..]);
         // SAFETY: the caller vouches for the rows.
         unsafe {
             match self {
-                Indexes::Own(own) => own.insert(rows),
+                Indexes::Own(own) => own.insert(slots, have_extra, from),
                 Indexes::ByExecutor(executor) => {
-                    let found = rows.find(|(_, (slot, _))| executor.insert(*slot));
+                    let found = rows.find(|(_, slot)| executor.insert(**slot));
                     found.map(|(at, _)| at)
                 }
             }
@@ -92,30 +92,31 @@ impl Own {
         Own { plan: Rc::clone(plan), twin, open, memory }
     }
 
-    unsafe fn insert(
-        &mut self,
-        rows: impl Iterator<Item = (usize, (Slot, bool))>,
-    ) -> Option<usize> {
+    /// One index after the other, whose pages stay at hand then; the key comes last.
+    unsafe fn insert(&mut self, slots: &[Slot], have_extra: &[bool], from: usize) -> Option<usize> {
         let (twin, memory) = (self.twin, self.memory);
         let planned = self.plan.indexes.as_deref().unwrap_or_default();
         let open = self.open.as_mut_slice();
+        let rows = || (from..).zip(slots.iter().zip(have_extra).skip(from));
         // SAFETY: the indexes are the twin's, and the slots hold rows of it.
         unsafe {
             guarded(|| {
-                for (at, (slot, has_extra)) in rows {
-                    let mut may_be_there = false;
-                    for (planned, opened) in planned.iter().zip(&mut *open) {
+                for (planned, opened) in planned.iter().zip(open) {
+                    // After a row that is there already the others are in.
+                    if from > 0 && !planned.is_key {
+                        continue;
+                    }
+                    for (at, (slot, has_extra)) in rows() {
                         let is_taken = match planned.takes {
                             Takes::All => true,
-                            Takes::WithExtra => has_extra,
+                            Takes::WithExtra => *has_extra,
                         };
                         if is_taken {
                             let opened = opened.get_or_insert_with(|| Opened::of(planned, memory));
-                            may_be_there |= opened.insert(twin, slot, planned.is_key);
+                            if opened.insert(twin, *slot, planned.is_key) {
+                                return Some(at);
+                            }
                         }
-                    }
-                    if may_be_there {
-                        return Some(at);
                     }
                 }
                 None

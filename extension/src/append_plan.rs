@@ -10,7 +10,7 @@ use crate::trigger;
 /// Where the columns of a twin come from, by their places.
 pub struct Plan {
     pub columns: Vec<Source>,
-    /// The twin's indexes, where all of them are as they were made.
+    /// The twin's indexes, where all of them are as they were made; the key is the last.
     pub indexes: Option<Vec<Planned>>,
     /// Whether an index calls functions, which run as the table's owner then.
     pub calls_functions: bool,
@@ -155,7 +155,10 @@ unsafe fn has_our_check(twin: pg_sys::Relation) -> bool {
 /// The twin's indexes if `godwit.track` made all of them.
 unsafe fn own_indexes(shape: &Shape, twin: pg_sys::Relation) -> Option<Vec<Planned>> {
     // SAFETY: the caller has the relation open.
-    unsafe { each_index(twin, |index| Planned::of(shape, twin, index)) }.into_iter().collect()
+    let found = unsafe { each_index(twin, |index| Planned::of(shape, twin, index)) };
+    let mut planned: Vec<Planned> = found.into_iter().collect::<Option<_>>()?;
+    planned.sort_by_key(|planned| planned.is_key);
+    Some(planned)
 }
 
 unsafe fn has_expressions(twin: pg_sys::Relation) -> bool {
