@@ -12,9 +12,11 @@ use revision::RevisionId;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::body::Body;
 use crate::catalog;
 use crate::error::OrReport;
 use crate::history;
+use crate::lineage;
 use crate::own;
 use crate::rejected::catalog_owner;
 use crate::role;
@@ -23,7 +25,7 @@ use crate::shape::{self, Shape};
 use crate::spi;
 use crate::twin::{self, Revision};
 use crate::unordered;
-use crate::walk;
+use crate::walk::{self, Sight, Walk};
 
 /// Takes note of conflicts that these added revisions begin or end. `shown` is what the table
 /// showed of these records before and since.
@@ -46,13 +48,12 @@ pub fn note(
         }
     }
     leaves.retain(|_, of| of.len() > 1);
-    if leaves.is_empty() && !has_any(shape) {
-        return Vec::new();
-    }
+    let mut torn = if has_any(shape) { end(shape, ids) } else { BTreeSet::new() };
+    leaves.retain(|id, _| !torn.contains(*id));
     if !leaves.is_empty() {
-        begin(shape, &leaves);
+        torn.extend(begin(shape, &leaves));
     }
-    end(shape, ids)
+    torn.into_iter().collect()
 }
 
 /// Some records that are listed.
@@ -109,7 +110,8 @@ pub fn is_listed(shape: &Shape, id: &str) -> bool {
     has_any(shape) && role::as_owner(catalog_owner(), || spi::run(sql, &args)) > 0
 }
 
-fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
+/// Lists those of these records that have two of these as living leaves; returns them.
+fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) -> Vec<String> {
     let pairs: Vec<(&str, String)> = leaves
         .iter()
         .flat_map(|(id, of)| of.iter().map(|revision| (*id, revision.to_string())))
@@ -129,6 +131,7 @@ fn begin(shape: &Shape, leaves: &BTreeMap<&str, BTreeSet<&RevisionId>>) {
     let ids: Vec<String> =
         role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.need(1)));
     list(shape, &ids);
+    ids
 }
 
 /// Lists these records.
@@ -153,7 +156,7 @@ fn _list_conflicts(relation: pg_sys::Oid) {
         "select h._id from {twin} h where not h._deleted and {is_leaf}
           group by h._id having count(*) > 1",
         twin = shape.twin,
-        is_leaf = twin::is_leaf(&shape, "h"),
+        is_leaf = twin::is_leaf_of_all(&shape, "h"),
     );
     let ids: Vec<String> = role::as_owner(shape.owner, || spi::rows(&sql, &[], |row| row.need(1)));
     list(&shape, &ids);
@@ -168,29 +171,29 @@ pub fn listed(shape: &Shape, ids: &[String]) -> Vec<String> {
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, |row| row.need(1)))
 }
 
-/// Strikes those of these records that have one living leaf, or none; returns the others.
-fn end(shape: &Shape, ids: &[String]) -> Vec<String> {
-    let mut listed = listed(shape, ids);
+/// Strikes those of these records that are listed and have one living leaf, or none; returns the others that are.
+/// Their entries are locked and not written: a transaction that adds a thousand leaves to a record would pass a thousand
+/// versions of its entry each time.
+fn end(shape: &Shape, ids: &[String]) -> BTreeSet<String> {
+    let listed = listed(shape, ids);
     if listed.is_empty() {
-        return listed;
+        return BTreeSet::new();
     }
-    let sql = format!(
-        "select k.id from unnest($1) k(id) where (
-                select count(*) from (
-                    select from {twin} h
-                     where h._id = k.id and not h._deleted and {is_leaf} limit 2) l) < 2",
-        twin = shape.twin,
-        is_leaf = twin::is_leaf(shape, "h"),
-    );
-    let args = [spi::texts(listed.iter().map(String::as_str))];
-    let ended: Vec<String> =
-        role::as_owner(shape.owner, || spi::rows(&sql, &args, |row| row.need(1)));
-    listed.retain(|id| !ended.contains(id));
-    if ended.is_empty() {
-        return listed;
+    let (torn, ended): (BTreeSet<String>, Vec<String>) = {
+        // Taken once they are locked.
+        let sight = Sight::now();
+        let mut records = Walk::of_records(shape, &sight);
+        let mut revision = Body::of(shape);
+        let (torn, ended): (Vec<String>, Vec<String>) = listed.into_iter().partition(|id| {
+            records.seek_id(id);
+            lineage::living(&mut records, &mut revision, 2).len() == 2
+        });
+        (torn.into_iter().collect(), ended)
+    };
+    if !ended.is_empty() {
+        let sql = "delete from godwit.conflicted where relation = $1 and record_id = any ($2)";
+        let args = [spi::oid(shape.relation), spi::texts(ended.iter().map(String::as_str))];
+        role::as_owner(catalog_owner(), || spi::run(sql, &args));
     }
-    let sql = "delete from godwit.conflicted where relation = $1 and record_id = any ($2)";
-    let args = [spi::oid(shape.relation), spi::texts(ended.iter().map(String::as_str))];
-    role::as_owner(catalog_owner(), || spi::run(sql, &args));
-    listed
+    torn
 }

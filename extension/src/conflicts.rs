@@ -6,13 +6,16 @@ use pgrx::prelude::*;
 use revision::{Attributes, RevisionId};
 use std::collections::BTreeSet;
 
+use crate::body::Body;
 use crate::error::OrReport;
+use crate::lineage;
 use crate::read;
 use crate::row;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
+use crate::walk::{Sight, Walk};
 
 struct Leaf {
     revision: RevisionId,
@@ -96,12 +99,11 @@ fn body(shape: &Shape, id: &str, revision: &RevisionId) -> Option<Attributes> {
         .next()
 }
 
-/// The revisions of a record that live, highest first.
+/// The leaves of a record that live, highest first; whoever asks.
 pub fn living_revisions(shape: &Shape, id: &str) -> Vec<RevisionId> {
-    let sql = format!(
-        "select h._rev from {} h where h._id = $1 and not h._deleted and {} order by h._rev desc",
-        shape.twin,
-        twin::is_leaf(shape, "h"),
-    );
-    spi::rows(&sql, &[spi::text(id)], |row| row::read_revision(&row.need::<Vec<u8>>(1)))
+    let sight = Sight::now();
+    let mut records = Walk::of_records(shape, &sight);
+    records.seek_id(id);
+    let living = lineage::living(&mut records, &mut Body::of(shape), usize::MAX);
+    living.iter().map(|stored| row::read_revision(stored.bytes())).collect()
 }

@@ -2,6 +2,7 @@
 //! ancestry. The rows come from the highest revision down.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use crate::body::Body;
 use crate::policy;
@@ -19,12 +20,22 @@ pub enum Winner {
 
 /// The winner among all of a record's revisions: the highest living leaf, else the highest leaf.
 pub fn among_all(records: &mut Walk, revision: &mut Body) -> Winner {
-    let leaves = leaves(records, revision, |_, _| ());
-    let living = leaves.iter().find(|(_, is_deleted)| !is_deleted);
-    match living.or(leaves.first()) {
-        Some((stored, is_deleted)) => Winner::Other(stored.clone(), !is_deleted),
-        None => Winner::None,
-    }
+    let (mut highest, mut living) = (Winner::None, None);
+    down(records, revision, |revision, is_leaf| {
+        if !is_leaf {
+            return ControlFlow::Continue(());
+        }
+        let leaf = Winner::Other(Stored::of(revision.revision()), !revision.is_deleted());
+        if !revision.is_deleted() {
+            living = Some(leaf);
+            return ControlFlow::Break(());
+        }
+        if matches!(highest, Winner::None) {
+            highest = leaf;
+        }
+        ControlFlow::Continue(())
+    });
+    living.unwrap_or(highest)
 }
 
 /// The same among those that the caller is shown of a record that it sees: the highest, unless that has no body.
@@ -51,25 +62,56 @@ pub fn among_seen(shape: &Shape, records: &mut Walk, revision: &mut Body) -> Win
 /// A leaf in its stored form, and whether it deletes.
 pub type Leaf = (Stored, bool);
 
-/// A record's leaves, the highest first. Children come before their parents.
+/// A record's leaves, the highest first.
 pub fn leaves(
     records: &mut Walk,
     revision: &mut Body,
     mut each: impl FnMut(&Body, bool),
 ) -> Vec<Leaf> {
-    let (mut leaves, mut parents) = (Vec::new(), Parents::default());
+    let mut leaves = Vec::new();
+    down(records, revision, |revision, is_leaf| {
+        each(revision, is_leaf);
+        if is_leaf {
+            leaves.push((Stored::of(revision.revision()), revision.is_deleted()));
+        }
+        ControlFlow::Continue(())
+    });
+    leaves
+}
+
+/// The highest living leaves of a record, at most so many; no more of its revisions are read than it takes.
+pub fn living(records: &mut Walk, revision: &mut Body, max: usize) -> Vec<Stored> {
+    let mut living = Vec::new();
+    down(records, revision, |revision, is_leaf| {
+        if is_leaf && !revision.is_deleted() {
+            living.push(Stored::of(revision.revision()));
+        }
+        match living.len() < max {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    });
+    living
+}
+
+/// Hands out a record's revisions, each with whether it is a leaf: children come before their parents. To look for each
+/// one's children instead takes time by the square where many have them, for the key tells their generation only.
+fn down(
+    records: &mut Walk,
+    revision: &mut Body,
+    mut each: impl FnMut(&Body, bool) -> ControlFlow<()>,
+) {
+    let mut parents = Parents::default();
     while let Some(tuple) = records.next() {
         pgrx::check_for_interrupts!();
         // SAFETY: a tuple of the twin, which stays until the walk goes on.
         unsafe { revision.take(tuple) };
         let is_leaf = !parents.meet(revision.revision()) && !revision.is_stub();
-        each(revision, is_leaf);
-        if is_leaf {
-            leaves.push((Stored::of(revision.revision()), revision.is_deleted()));
+        if each(revision, is_leaf).is_break() {
+            return;
         }
         parents.name(revision.previous());
     }
-    leaves
 }
 
 /// Parents that were named and have not come yet. In a line the next revision is the last one's.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use crate::about;
 use crate::argument::{self, Json};
 use crate::conflicted;
+use crate::conflicts;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
@@ -165,7 +166,7 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
         return Put { revision: same, deleted: record.deleted, is_new: false };
     }
     if let Some(edited) = &new.previous
-        && !before.living.contains(edited)
+        && !before.shows(edited)
         && !history::is_leaf(shape, &new.id, edited)
     {
         let winner = before.winner.as_ref().map(|(revision, _)| revision.clone());
@@ -183,32 +184,30 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
     Put { revision: new.revision, deleted: new.deleted, is_new: true }
 }
 
-/// Where a record stands: its winner, with whether it deletes, and its living leaves.
+/// Where a record stands: its winner, with whether it deletes, and whether the table has a row of it, which is locked then.
 struct Standing {
     winner: Option<(RevisionId, bool)>,
-    living: Vec<RevisionId>,
+    has_row: bool,
 }
 
 impl Standing {
-    /// `locked` is what the table shows of the record. All leaves are looked for only where there may be conflicts: a
-    /// record may have a hundred thousand revisions.
+    /// `locked` is what the table shows of the record. Its other leaves are not looked for: there may be thousands.
     fn of(shape: &Shape, id: &str, locked: &reconcile::Shown) -> Standing {
         let winner = match locked.first() {
             Some((_, shown)) => Some((shown.clone(), false)),
             None => history::highest(shape, id),
         };
-        let living = match &winner {
-            _ if conflicted::is_listed(shape, id) => living(shape, id),
-            Some((revision, false)) => vec![revision.clone()],
-            _ => Vec::new(),
-        };
-        Standing { winner, living }
+        Standing { winner, has_row: !locked.is_empty() }
     }
-}
 
-fn living(shape: &Shape, id: &str) -> Vec<RevisionId> {
-    let leaves = history::leaves(shape, id).into_iter();
-    leaves.filter(|(_, deleted)| !deleted).map(|(revision, _)| revision).collect()
+    /// Whether the table shows this revision, which is a leaf then.
+    fn shows(&self, revision: &RevisionId) -> bool {
+        self.has_row && self.is_winner(revision)
+    }
+
+    fn is_winner(&self, revision: &RevisionId) -> bool {
+        self.winner.as_ref().is_some_and(|(winner, _)| winner == revision)
+    }
 }
 
 /// A new record that is sent again, the first answer having been lost, is that record and no conflict.
@@ -291,12 +290,11 @@ pub fn body(shape: &Shape, id: &str, revision: &RevisionId) -> Option<Attributes
 /// Two puts of a new record at the same time have no row to wait at; the second to write the table
 /// finds the first one's leaf there now, and is told so as if it had come later.
 fn refuse_newcomers(shape: &Shape, new: &Revision, before: &Standing, edited: Option<RevisionId>) {
-    if !conflicted::is_listed(shape, &new.id) {
+    if before.has_row || !conflicted::is_listed(shape, &new.id) {
         return;
     }
-    let after = living(shape, &new.id);
-    let newcomer =
-        after.into_iter().find(|leaf| *leaf != new.revision && !before.living.contains(leaf));
+    let is_newcomer = |leaf: &RevisionId| *leaf != new.revision && !before.is_winner(leaf);
+    let newcomer = conflicts::living_revisions(shape, &new.id).into_iter().find(is_newcomer);
     if let Some(winner) = newcomer {
         Error::Conflict { id: new.id.clone(), edited, winner }.report()
     }

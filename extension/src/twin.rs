@@ -92,8 +92,19 @@ fn require_room(id: &str, previous: Option<&RevisionId>) {
     }
 }
 
-/// SQL that says whether a row of the twin is a leaf: it has a body and no child.
+/// SQL that says whether a row of the twin is a leaf: it has a body and no child. A child is looked up for each row, by
+/// all that the key tells of it: OFFSET keeps the look-up out of the planner's joins, of which one that reads all of a
+/// record's revisions for each of them seems no dearer where a record has a few.
 pub fn is_leaf(shape: &Shape, row: &str) -> String {
+    has_no_child(shape, row, "offset 0")
+}
+
+/// The same where all of the twin is asked: a join then takes half as long.
+pub fn is_leaf_of_all(shape: &Shape, row: &str) -> String {
+    has_no_child(shape, row, "")
+}
+
+fn has_no_child(shape: &Shape, row: &str, looked_up: &str) -> String {
     if shape.row_security {
         let relation = shape.relation.to_u32();
         return format!(
@@ -101,7 +112,7 @@ pub fn is_leaf(shape: &Shape, row: &str) -> String {
         );
     }
     format!(
-        "not {row}._stub and not exists (select from {twin} c where {is_child})",
+        "not {row}._stub and not exists (select from {twin} c where {is_child} {looked_up})",
         twin = shape.twin,
         is_child = is_child("c", row),
     )

@@ -42,7 +42,7 @@ pub fn note<'a>(shape: &Shape, revisions: impl Iterator<Item = (&'a str, &'a Rev
         "select distinct h._id from unnest($1, $2) k(id, revision)
            join {twin} h on h._id = k.id and h._rev = k.revision::godwit.revision
           where exists (select from {twin} c
-                 where {is_child} and (c._stub or c._seq < h._seq))",
+                 where {is_child} and (c._stub or c._seq < h._seq) offset 0)",
         twin = shape.twin,
         is_child = twin::is_child("c", "h"),
     );

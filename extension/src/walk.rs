@@ -191,10 +191,15 @@ impl<'a> Walk<'a> {
         self.go(1);
     }
 
-    /// Whether there is any row of a record.
-    pub fn has(&mut self, id: &str) -> bool {
+    /// The same by a text of ours.
+    pub fn seek_id(&mut self, id: &str) {
         // SAFETY: a text, which stays.
         unsafe { self.seek(id.into_datum().unwrap_or(pg_sys::Datum::from(0))) };
+    }
+
+    /// Whether there is any row of a record.
+    pub fn has(&mut self, id: &str) -> bool {
+        self.seek_id(id);
         self.next().is_some()
     }
 

@@ -70,7 +70,37 @@ select count(*) from godwit.put_revisions('claims', (select jsonb_agg(jsonb_buil
 select * from claims where id in (5, 6) order by id;
 select jsonb_array_length(godwit.get('claims', '6', revisions => true) -> 'revisions');
 select godwit.resolve('claims', '5') is not null;
-select * from differences('claims');
+-- Each of many edits of one revision takes as little as the first: neither the record's leaves nor the versions of its
+-- entry in the list are gone through for it. A leaf's children are looked up, also where a plan was made while there were few.
+create table twigs (id text primary key, n int);
+select godwit.track('twigs');
+insert into twigs values ('t', 0);
+create function edits(low int, high int) returns jsonb language sql stable as $$
+    select jsonb_agg(jsonb_build_object('id', 't', 'revision', (select _rev::text from twigs_history where n = 0),
+        'attributes', jsonb_build_object('n', jsonb_build_object('int', n::text)))) from generate_series(low, high) n
+$$;
+create function entries_read() returns bigint language sql volatile as $$
+    select sum(pg_stat_get_xact_tuples_returned(indexrelid))::bigint from pg_index
+     where indrelid in ('twigs_history'::regclass, 'godwit.conflicted'::regclass)
+$$;
+begin;
+select status, count(*) from godwit.put_many('twigs', edits(1, 20), 'branch') group by 1;
+select count(*) from godwit.leaves('twigs', 't');
+select entries_read() as before \gset
+select status, count(*) from godwit.put_many('twigs', edits(21, 400), 'branch') group by 1;
+select entries_read() - :before < 380 * 30 as few;
+select entries_read() as before \gset
+select count(*) from godwit.leaves('twigs', 't');
+select jsonb_array_length(godwit.get('twigs', 't', conflicts => true) -> 'conflicts');
+select count(*), count(distinct ancestor) from godwit.conflicts where table_name = 'twigs';
+select entries_read() - :before < 400 * 20 as few;
+select entries_read() as before \gset
+select count(*) from godwit.get_many('twigs', '{t}', '{null}');
+select entries_read() - :before < 10 as few;
+commit;
+select * from differences('twigs') union all select * from differences('claims');
+drop function edits, entries_read;
+drop table twigs, twigs_history;
 drop function branch;
 drop table claims, claims_history;
 drop role visitor;
