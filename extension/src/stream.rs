@@ -2,7 +2,8 @@
 //! `changes.rs` asks Postgres in SQL for everybody else.
 
 use pgrx::pg_sys;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::answer::Shown;
@@ -56,27 +57,70 @@ pub fn page(
     mut each: impl FnMut(&Shown),
 ) -> Option<(i64, i64)> {
     let sight = Sight::now();
-    let sources: Option<Vec<Source>> = tables
+    let range = Range { since, horizon };
+    let waiting: Option<Vec<Waiting>> = tables
         .iter()
-        .map(|(shape, reach)| Source::of(shape, reach.as_ref(), &sight, ask, since, horizon))
+        .map(|(shape, reach)| Waiting::of(shape, reach.as_ref(), &sight, ask, range))
         .collect();
-    let mut sources = sources?;
-    let mut heads: Vec<Option<i64>> = sources.iter_mut().map(Source::advance).collect();
+    let mut waiting: Vec<Option<Waiting>> = waiting?.into_iter().map(Some).collect();
+    let mut sources: Vec<Option<Source>> = waiting.iter().map(|_| None).collect();
+    let firsts = waiting.iter_mut().enumerate().filter_map(|(at, table)| {
+        let number = table.as_mut()?.numbers.first_number()?;
+        Some(Reverse((number, at)))
+    });
+    let mut heads: BinaryHeap<Reverse<(i64, usize)>> = firsts.collect();
     let (mut count, mut last) = (0, since);
     while count < ask.max {
-        let first = heads.iter().enumerate().filter_map(|(at, head)| Some(((*head)?, at))).min();
-        let Some((number, at)) = first else { break };
+        let Some(Reverse((number, at))) = heads.pop() else { break };
         pgrx::check_for_interrupts!();
-        let source = &mut sources[at];
-        match ask.leaves {
-            _ if source.has_left() => source.show_left(&mut each),
-            true => source.show_leaves(&mut each),
-            false => source.show(&mut each),
+        if let Some(source) = &mut sources[at] {
+            match ask.leaves {
+                _ if source.has_left() => source.show_left(&mut each),
+                true => source.show_leaves(&mut each),
+                false => source.show(&mut each),
+            }
+            (count, last) = (count + 1, number);
+        } else if let Some(table) = waiting[at].take() {
+            sources[at] = Some(Source::of(table, &sight, ask, range));
         }
-        heads[at] = sources[at].advance();
-        (count, last) = (count + 1, number);
+        let next = sources[at].as_mut().and_then(Source::advance);
+        heads.extend(next.map(|number| Reverse((number, at))));
     }
     Some((count, last))
+}
+
+/// The numbers that are asked for: those above the first, and up to the other.
+#[derive(Clone, Copy)]
+struct Range {
+    since: i64,
+    horizon: i64,
+}
+
+/// A table whose turn hasn't come: what it takes to show its changes is not made before, for of a thousand tables few
+/// have any on a page.
+struct Waiting<'a> {
+    shape: &'a Shape,
+    reach: Option<&'a Reach>,
+    numbers: Walk<'a>,
+    matching: Option<Matching<'a>>,
+}
+
+impl<'a> Waiting<'a> {
+    /// None where the twin isn't as it was made, or what matches is better asked in SQL.
+    fn of(
+        shape: &'a Shape,
+        reach: Option<&'a Reach>,
+        sight: &'a Sight,
+        ask: &'a Ask,
+        Range { since, horizon }: Range,
+    ) -> Option<Waiting<'a>> {
+        let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
+        let matching = match &ask.filter {
+            None => None,
+            Some(filter) => Some(Matching::of(shape, filter, horizon - since)?),
+        };
+        Some(Waiting { shape, reach, numbers, matching })
+    }
 }
 
 /// Whether a look at each of so many records is less than one at all changes between two numbers.
@@ -158,21 +202,11 @@ impl Texts {
 }
 
 impl<'a> Source<'a> {
-    fn of(
-        shape: &'a Shape,
-        reach: Option<&'a Reach>,
-        sight: &'a Sight,
-        ask: &'a Ask,
-        since: i64,
-        horizon: i64,
-    ) -> Option<Source<'a>> {
-        let numbers = Walk::of_numbers(shape, sight, since, horizon)?;
+    fn of(table: Waiting<'a>, sight: &'a Sight, ask: &'a Ask, range: Range) -> Source<'a> {
+        let Waiting { shape, reach, numbers, matching } = table;
+        let Range { since, horizon } = range;
         let asked = ask.ids.as_ref().map(|ids| in_order(ids.iter().map(String::as_str)));
         let mut ids = asked.or_else(|| Some(in_order(reach?.ids())));
-        let matching = match &ask.filter {
-            None => None,
-            Some(filter) => Some(Matching::of(shape, filter, horizon - since)?),
-        };
         if let Some(matching) = &matching {
             let matching = matching.revisions.keys().map(String::as_str);
             let fits = |id: &&str| ids.as_ref().is_none_or(|ids| ids.binary_search(id).is_ok());
@@ -190,7 +224,7 @@ impl<'a> Source<'a> {
                 Rows::InOrder(Box::new(numbers), ids)
             }
         };
-        Some(Source {
+        Source {
             shape,
             include: ask.include,
             form: ask.form,
@@ -211,7 +245,7 @@ impl<'a> Source<'a> {
             is_only_leaf: false,
             texts: Texts::default(),
             ancestor: Body::of(shape),
-        })
+        }
     }
 
     /// Takes the next change, and says its number.

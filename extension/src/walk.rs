@@ -182,6 +182,22 @@ impl<'a> Walk<'a> {
         (!tuple.is_null()).then_some(tuple)
     }
 
+    /// The number of the first row, in a walk of numbers, which begins anew then.
+    pub fn first_number(&mut self) -> Option<i64> {
+        let tuple = self.next()?;
+        // SAFETY: the tuple stays until the walk goes on, and is of the descriptor.
+        let number = unsafe {
+            let place = row::position(self.desc(), "_seq")?;
+            let mut is_null = false;
+            pg_sys::heap_getattr(tuple, place as i32 + 1, self.desc(), &mut is_null)
+        };
+        self.is_over = false;
+        let none = std::ptr::null_mut();
+        // SAFETY: the scan was begun with two keys, and keeps them.
+        unsafe { pg_sys::index_rescan((*self.scan).iscan, none, 2, none, 0) };
+        Some(number.value() as i64)
+    }
+
     /// Goes to a record.
     ///
     /// # Safety
