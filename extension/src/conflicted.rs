@@ -48,7 +48,7 @@ pub fn note(
         }
     }
     leaves.retain(|_, of| of.len() > 1);
-    let mut torn = if has_any(shape) { end(shape, ids) } else { BTreeSet::new() };
+    let mut torn = end(shape, &among(shape, ids));
     leaves.retain(|id, _| !torn.contains(*id));
     if !leaves.is_empty() {
         torn.extend(begin(shape, &leaves));
@@ -105,9 +105,25 @@ pub fn has_any(shape: &Shape) -> bool {
 
 /// Whether a record is listed.
 pub fn is_listed(shape: &Shape, id: &str) -> bool {
-    let sql = "select 1 from godwit.conflicted where relation = $1 and record_id = $2";
-    let args = [spi::oid(shape.relation), spi::text(id)];
-    has_any(shape) && role::as_owner(catalog_owner(), || spi::run(sql, &args)) > 0
+    !among(shape, &[id.to_owned()]).is_empty()
+}
+
+/// Those of these records that are listed. Each is looked up: on the way to any one of the table's, all would be passed
+/// that a transaction which merges thousands of conflicts has struck before.
+fn among(shape: &Shape, ids: &[String]) -> Vec<String> {
+    let list = relations().list;
+    own::while_reading(list, || {
+        let index = relations().index;
+        if history::is_empty(index) {
+            return Vec::new();
+        }
+        let is_listed = |id: &&String| {
+            let of_table = walk::equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum());
+            let of_record = walk::equal(2, pg_sys::F_TEXTEQ, id.as_str().into_datum());
+            own::has_row(list, Some(index), &mut [of_table, of_record])
+        };
+        ids.iter().filter(is_listed).cloned().collect()
+    })
 }
 
 /// Lists those of these records that have two of these as living leaves; returns them.
@@ -165,8 +181,11 @@ fn _list_conflicts(relation: pg_sys::Oid) {
 
 /// Which of these records are listed; they are locked.
 pub fn listed(shape: &Shape, ids: &[String]) -> Vec<String> {
-    let sql = "select record_id from godwit.conflicted
-                where relation = $1 and record_id = any ($2) order by record_id for update";
+    // Each is looked up by the list's key: of a table with many conflicts all would be read else.
+    let sql = "select c.record_id from (select id from unnest($2) id order by id collate \"C\") k
+                cross join lateral (
+                      select record_id from godwit.conflicted
+                       where relation = $1 and record_id = k.id offset 0 for update) c";
     let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
     role::as_owner(catalog_owner(), || spi::rows(sql, &args, |row| row.need(1)))
 }
@@ -175,10 +194,10 @@ pub fn listed(shape: &Shape, ids: &[String]) -> Vec<String> {
 /// Their entries are locked and not written: a transaction that adds a thousand leaves to a record would pass a thousand
 /// versions of its entry each time.
 fn end(shape: &Shape, ids: &[String]) -> BTreeSet<String> {
-    let listed = listed(shape, ids);
-    if listed.is_empty() {
+    if ids.is_empty() {
         return BTreeSet::new();
     }
+    let listed = listed(shape, ids);
     let (torn, ended): (BTreeSet<String>, Vec<String>) = {
         // Taken once they are locked.
         let sight = Sight::now();
@@ -191,7 +210,10 @@ fn end(shape: &Shape, ids: &[String]) -> BTreeSet<String> {
         (torn.into_iter().collect(), ended)
     };
     if !ended.is_empty() {
-        let sql = "delete from godwit.conflicted where relation = $1 and record_id = any ($2)";
+        let sql = "delete from godwit.conflicted where ctid = any (array(
+                    select c.ctid from unnest($2) k(id) cross join lateral (
+                           select ctid from godwit.conflicted
+                            where relation = $1 and record_id = k.id offset 0) c))";
         let args = [spi::oid(shape.relation), spi::texts(ended.iter().map(String::as_str))];
         role::as_owner(catalog_owner(), || spi::run(sql, &args));
     }

@@ -28,7 +28,7 @@ pub fn list(shape: &Shape, ids: &[String]) {
     // Nobody strikes one, so what is seen stays; what is on its way may never come, and isn't waited for.
     let sql = "insert into godwit.unordered (relation, record_id)
                select distinct $1, id from unnest($2) id where not exists (
-                    select from godwit.unordered u where u.relation = $1 and u.record_id = id)";
+                    select from godwit.unordered u where u.relation = $1 and u.record_id = id offset 0)";
     let args = [spi::oid(shape.relation), spi::texts(ids.iter().map(String::as_str))];
     role::as_owner(catalog_owner(), || spi::run(sql, &args));
 }

@@ -81,7 +81,7 @@ create function edits(low int, high int) returns jsonb language sql stable as $$
 $$;
 create function entries_read() returns bigint language sql volatile as $$
     select sum(pg_stat_get_xact_tuples_returned(indexrelid))::bigint from pg_index
-     where indrelid in ('twigs_history'::regclass, 'godwit.conflicted'::regclass)
+     where indrelid in ('twigs_history'::regclass, 'godwit.conflicted'::regclass, 'godwit.unordered'::regclass)
 $$;
 begin;
 select status, count(*) from godwit.put_many('twigs', edits(1, 20), 'branch') group by 1;
@@ -98,8 +98,22 @@ select entries_read() as before \gset
 select count(*) from godwit.get_many('twigs', '{t}', '{null}');
 select entries_read() - :before < 10 as few;
 commit;
+-- Of many records with conflicts, only those at hand are looked up in the lists of such.
+create function others(low int, high int, generation text) returns jsonb language sql stable as $$
+    select jsonb_agg(jsonb_build_object('id', 'o' || n, 'revision', generation || '-b' || n,
+        'attributes', jsonb_build_object('n', jsonb_build_object('int', generation)))) from generate_series(low, high) n
+$$;
+insert into twigs select 'o' || n, 0 from generate_series(1, 500) n;
+select count(*) from godwit.put_revisions('twigs', others(1, 500, '3')) where status = 'accepted';
+begin;
+select entries_read() as before \gset
+select status from godwit.put_revisions('twigs', others(7, 7, '4'));
+select godwit.resolve('twigs', 'o7') is not null, godwit.resolve('twigs', 'o8') is not null;
+select entries_read() - :before < 150 as few;
+commit;
+select count(*) from godwit.conflicted where relation = 'twigs'::regclass;
 select * from differences('twigs') union all select * from differences('claims');
-drop function edits, entries_read;
+drop function edits, others, entries_read;
 drop table twigs, twigs_history;
 drop function branch;
 drop table claims, claims_history;
