@@ -231,11 +231,7 @@ fn _records(
     let values = filter.as_ref().map_or_else(|| spi::texts([]), Filter::values);
     // Not `$1 is null or …`: a generic plan would read the index from its beginning for every page.
     let above = if after.is_some() { "_godwit_row._id > $1" } else { "true" };
-    let same = if shape.has_id_column() {
-        "t._id = _godwit_row._id".to_owned()
-    } else {
-        shape.same_key("t", "_godwit_row")
-    };
+    let same = shape.same_record("t", "_godwit_row");
     let (twin, table) = (&shape.twin, &shape.table);
     let sql = match &filter {
         // In the order of the twin's index, row by row: Postgres thinks that next to none will match.
@@ -356,11 +352,7 @@ fn _records_between(
     let above = if low.is_some() { "_godwit_row._id >= $1" } else { "$1::text is null" };
     let below = if high.is_some() { "_godwit_row._id <= $2" } else { "$2::text is null" };
     let order = if descending { "desc" } else { "asc" };
-    let same = if shape.has_id_column() {
-        "t._id = _godwit_row._id".to_owned()
-    } else {
-        shape.same_key("t", "_godwit_row")
-    };
+    let same = shape.same_record("t", "_godwit_row");
     let sql = format!(
         "select _godwit_row from {twin} _godwit_row
           cross join lateral (select from {table} t where {same} and t._rev = _godwit_row._rev offset 0) t

@@ -340,6 +340,27 @@ impl Shape {
         self.key.len() == 1 && self.columns[self.key[0]].name == "_id"
     }
 
+    /// SQL that says whether a row of the table and one of the twin are of the same record. The twin's `_id` has a collation
+    /// of its own, by which the table's key can't be looked into.
+    pub fn same_record(&self, row: &str, of_twin: &str) -> String {
+        match self.has_id_column() {
+            true => format!("{row}._id = {of_twin}._id collate {}", self.collation_of_id()),
+            false => self.same_key(row, of_twin),
+        }
+    }
+
+    fn collation_of_id(&self) -> String {
+        let number = self.columns[self.key[0]].number;
+        let (mut of_type, mut modifier, mut collation) = (0.into(), 0, 0.into());
+        // SAFETY: catalog look-ups by OIDs; the name is allocated here.
+        unsafe {
+            let out = (&mut of_type, &mut modifier, &mut collation);
+            pg_sys::get_atttypetypmodcoll(self.relation, number, out.0, out.1, out.2);
+            let name = pg_sys::generate_collation_name(collation);
+            std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
+    }
+
     /// Columns that the twin has beside Godwit's own, each as `prefix.name` or bare.
     pub fn body_columns(&self, prefix: &str) -> String {
         let names: Vec<String> =
