@@ -61,7 +61,8 @@ create function godwit.get_local(relation regclass, id text)
     as $$
         select d.revision, d.body from godwit.local_documents d
          where d.relation = get_local.relation and d.id = get_local.id
-           and d.owner = current_user and d.author = (select godwit._author())
+           -- A name's own collation is not the key's, by which it is looked up.
+           and d.owner = current_user collate "default" and d.author = (select godwit._author())
     $$;
 comment on function godwit.get_local is 'A local document of the caller''s: how often it was written, and its body.';
 
@@ -102,7 +103,7 @@ create function godwit.delete_local(relation regclass, id text, edited bigint) r
         with gone as (
             delete from godwit.local_documents d
              where d.relation = delete_local.relation and d.id = delete_local.id
-               and d.owner = current_user and d.author = (select godwit._author())
+               and d.owner = current_user collate "default" and d.author = (select godwit._author())
                and d.revision = coalesce(delete_local.edited, d.revision)
              returning d.id)
         select exists (select from gone)

@@ -1593,7 +1593,7 @@ declare
     def jsonb;
 begin
     select jsonb_build_object(
-               'name', t.name, 'id_columns', t.id_columns, 'created_by', t.created_by,
+               'name', godwit._wire_name(t.relation), 'id_columns', t.key, 'created_by', t.created_by,
                'created_at', to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                'metadata', t.metadata,
                'columns', (
@@ -1606,10 +1606,10 @@ begin
                           )) order by a.attnum), '[]')
                      from pg_attribute a
                      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-                    where a.attrelid = t.table_oid and a.attnum > 0 and not a.attisdropped
+                    where a.attrelid = t.relation and a.attnum > 0 and not a.attisdropped
                       and a.attname <> '_rev'))
       into def
-      from godwit.tables() t where t.table_oid = relation;
+      from godwit.tracked t where t.relation = table_def.relation;
     if def is null then
         raise exception 'table % is not tracked', relation using errcode = 'undefined_table';
     end if;
@@ -2179,7 +2179,8 @@ create or replace function godwit.get_local(relation regclass, id text)
     as $$
         select d.revision, d.body from godwit.local_documents d
          where d.relation = get_local.relation and d.id = get_local.id
-           and d.owner = current_user and d.author = (select godwit._author())
+           -- A name's own collation is not the key's, by which it is looked up.
+           and d.owner = current_user collate "default" and d.author = (select godwit._author())
     $$;
 
 comment on function godwit.get_local is 'A local document of the caller''s: how often it was written, and its body.';
@@ -2222,7 +2223,7 @@ create or replace function godwit.delete_local(relation regclass, id text, edite
         with gone as (
             delete from godwit.local_documents d
              where d.relation = delete_local.relation and d.id = delete_local.id
-               and d.owner = current_user and d.author = (select godwit._author())
+               and d.owner = current_user collate "default" and d.author = (select godwit._author())
                and d.revision = coalesce(delete_local.edited, d.revision)
              returning d.id)
         select exists (select from gone)

@@ -799,7 +799,7 @@ declare
     def jsonb;
 begin
     select jsonb_build_object(
-               'name', t.name, 'id_columns', t.id_columns, 'created_by', t.created_by,
+               'name', godwit._wire_name(t.relation), 'id_columns', t.key, 'created_by', t.created_by,
                'created_at', to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                'metadata', t.metadata,
                'columns', (
@@ -812,10 +812,10 @@ begin
                           )) order by a.attnum), '[]')
                      from pg_attribute a
                      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-                    where a.attrelid = t.table_oid and a.attnum > 0 and not a.attisdropped
+                    where a.attrelid = t.relation and a.attnum > 0 and not a.attisdropped
                       and a.attname <> '_rev'))
       into def
-      from godwit.tables() t where t.table_oid = relation;
+      from godwit.tracked t where t.relation = table_def.relation;
     if def is null then
         raise exception 'table % is not tracked', relation using errcode = 'undefined_table';
     end if;

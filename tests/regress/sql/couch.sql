@@ -137,6 +137,18 @@ select min(r ->> 'id'), max(r ->> 'id'), count(*) from godwit.records('shelves',
 select min(id), max(id), count(*) from godwit.records_between('shelves', 's0500', 's0900', max => 100);
 select rows_read() - :before < 400 as few;
 commit;
+-- A client's checkpoint is looked up, however many others there are.
+select count(godwit.put_local('shelves', 'checkpoint-' || n, null, '{}')) from generate_series(1, 500) n;
+create function checkpoints_read() returns bigint language sql volatile as $$
+    select pg_stat_get_xact_tuples_returned('godwit.local_documents'::regclass)
+         + pg_stat_get_xact_tuples_returned('godwit.local_documents_pkey'::regclass)
+$$;
+begin;
+select checkpoints_read() as before \gset
+select revision, body from godwit.get_local('shelves', 'checkpoint-7');
+select godwit.delete_local('shelves', 'checkpoint-8', 1);
+select checkpoints_read() - :before < 10 as few;
+commit;
 create collation letters (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 alter table shelves alter _id type text collate letters;
 select id from godwit.records_between('shelves', 's0001', 's0002');
@@ -144,5 +156,5 @@ insert into shelves values ('S2001', 0);
 select min(r ->> 'id') from godwit.records('shelves') r;
 drop table shelves, shelves_history;
 drop collation letters;
-drop function rows_read;
+drop function rows_read, checkpoints_read;
 drop role couch_one, couch_two, couch_none;
