@@ -113,14 +113,15 @@ fn end_old(shape: &Shape, of: &str) -> String {
 
 /// Ends these records, as `end_old` does.
 pub fn end(shape: &Shape, ids: &[String]) {
-    let of_ids = format!(
-        "and h._id = any ($1) and (h._id, h._rev) not in (
+    let is_so = format!(
+        "{is_leaf} and h._id = any ($1) and (h._id, h._rev) not in (
                 select k.id, t._rev from {keys} join {table} t on {same} where t._rev is not null)",
+        is_leaf = twin::is_leaf(shape, "h"),
         keys = reconcile::keys(shape),
         table = shape.table,
         same = reconcile::same_key(shape),
     );
-    let sql = end_leaves(shape, &of_ids);
+    let sql = end_where(shape, &is_so);
     add(shape, || spi::run(&sql, &reconcile::key_args(shape, ids)));
 }
 
@@ -140,17 +141,20 @@ pub fn emptied(shape: &Shape, partition: pg_sys::Oid) {
     }
 }
 
-/// A tombstone on every leaf that is not one: what SQL deleted stays deleted.
+/// A tombstone on every leaf that is not one: what SQL deleted stays deleted. Of how many records isn't known before.
 pub fn end_leaves(shape: &Shape, of: &str) -> String {
+    end_where(shape, &format!("{} {of}", twin::is_leaf_of_all(shape, "h")))
+}
+
+fn end_where(shape: &Shape, is_so: &str) -> String {
     format!(
         "{insert}
          select h._id, godwit._tombstone(h._id, h._rev), h._rev, true, null {nulls}
            from {twin} h
-          where not h._deleted {of} and {is_leaf} {known}",
+          where not h._deleted and {is_so} {known}",
         insert = twin::insert_into(shape),
         nulls = ", null".repeat(shape.attributes.len()),
         twin = shape.twin,
-        is_leaf = twin::is_leaf(shape, "h"),
         known = twin::on_known(shape),
     )
 }
