@@ -10,6 +10,7 @@ use crate::erase;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::history;
+use crate::known;
 use crate::reconcile;
 use crate::row::{self, Cells};
 use crate::shape::Shape;
@@ -196,11 +197,9 @@ fn without_revisions<'a>(
     sight: &Sight,
     mut ids: BTreeSet<&'a str>,
 ) -> BTreeSet<&'a str> {
-    if ids.is_empty() {
-        return ids;
+    for known in known::known(shape, sight, ids.iter().copied().collect()) {
+        ids.remove(known);
     }
-    let mut walk = Walk::of_records(shape, sight);
-    ids.retain(|id| !walk.has(id));
     ids
 }
 

@@ -33,6 +33,7 @@ mod graft;
 mod history;
 mod incarnation;
 mod keyed;
+mod known;
 mod merging;
 mod published;
 mod reconcile;

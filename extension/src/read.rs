@@ -14,6 +14,7 @@ use crate::conflicted;
 use crate::error::{Error, OrReport};
 use crate::filter::{self, Filter};
 use crate::form::Form;
+use crate::known;
 use crate::resolve::revision_of;
 use crate::role;
 use crate::row::{self, Cells};
@@ -21,7 +22,7 @@ use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::spi;
 use crate::twin;
-use crate::walk::{self, Gate, Sight, Walk};
+use crate::walk::{self, Gate, Sight};
 
 const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
 
@@ -483,11 +484,9 @@ fn _revs_diff(relation: pg_sys::Oid, revisions: &str) -> String {
 
 /// Those of these records that the twin may have anything of. Most that a peer asks about are new to us, and where the
 /// caller may read all of the twin its index says so.
-fn maybe_known<'a>(shape: &Shape, mut ids: Vec<&'a str>) -> Vec<&'a str> {
-    if !ids.is_empty() && walk::gate(shape) == Gate::Open {
-        let sight = Sight::now();
-        let mut walk = Walk::of_records(shape, &sight);
-        ids.retain(|id| walk.has(id));
+fn maybe_known<'a>(shape: &Shape, ids: Vec<&'a str>) -> Vec<&'a str> {
+    match walk::gate(shape) {
+        Gate::Open => known::known(shape, &Sight::now(), ids),
+        Gate::Policies | Gate::Closed => ids,
     }
-    ids
 }
