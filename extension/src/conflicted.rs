@@ -35,13 +35,16 @@ pub fn note(
     added: &[&Revision],
     shown: &[(String, RevisionId)],
 ) -> Vec<String> {
-    let mut leaves: BTreeMap<&str, BTreeSet<&RevisionId>> = BTreeMap::new();
-    for (id, revision) in shown {
-        leaves.entry(id).or_default().insert(revision);
-    }
-    for new in added.iter().filter(|new| !new.deleted) {
-        leaves.entry(&new.id).or_default().insert(&new.revision);
-    }
+    let shown = shown.iter().map(|(id, revision)| (id.as_str(), revision));
+    let living = added.iter().filter(|new| !new.deleted);
+    let mut all: Vec<(&str, &RevisionId)> =
+        shown.chain(living.map(|new| (new.id.as_str(), &new.revision))).collect();
+    all.sort_unstable();
+    all.dedup();
+    // Most records have one, and nothing more is asked of them.
+    let several = all.chunk_by(|one, next| one.0 == next.0).filter(|of| of.len() > 1);
+    let mut leaves: BTreeMap<&str, BTreeSet<&RevisionId>> =
+        several.map(|of| (of[0].0, of.iter().map(|(_, revision)| *revision).collect())).collect();
     for new in added {
         if let (Some(of), Some(previous)) = (leaves.get_mut(new.id.as_str()), &new.previous) {
             of.remove(previous);

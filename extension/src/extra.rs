@@ -12,7 +12,7 @@ use revision::{Attributes, Value};
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::form::{self, Names, Writer};
+use crate::form::{self, Writer};
 use crate::jsonb::Jsonb;
 use crate::shape::Shape;
 
@@ -27,6 +27,38 @@ pub struct Extra {
 /// Stands among the attributes as the JSON `true`, which no wire value is; where one of them has this name, under that
 /// with as many more underscores before it as it takes.
 const FOREIGN: &str = "_foreign";
+/// Room for what a document of a few members takes, so that most aren't moved while they are written.
+const BYTES_USUAL: usize = 512;
+
+/// The same of a revision that is at hand, attributes in any order.
+#[derive(Default)]
+pub struct Beside<'a> {
+    pub attributes: Vec<(&'a str, Option<&'a Value>)>,
+    pub foreign: bool,
+}
+
+impl Beside<'_> {
+    /// The column's value, a jsonb; nothing to say is null.
+    pub fn write(&self) -> Option<pg_sys::Datum> {
+        if self.attributes.is_empty() && !self.foreign {
+            return None;
+        }
+        let mut mark = FOREIGN.to_owned();
+        while self.attributes.iter().any(|(name, _)| *name == mark) {
+            mark.insert(0, '_');
+        }
+        let named = self.attributes.iter().map(|(name, value)| (*name, Some(*value)));
+        let marked = self.foreign.then_some((mark.as_str(), None));
+        let members: Vec<_> = named.chain(marked).collect();
+        let mut out = Vec::with_capacity(BYTES_USUAL);
+        Jsonb::on(&mut out).members(&members, |out, value| match value {
+            Some(Some(value)) => form::write_value(value, out),
+            Some(None) => form::write_attributes(&Attributes::new(), out),
+            None => out.truth(),
+        });
+        out.as_slice().into_datum()
+    }
+}
 
 impl Extra {
     pub fn read(json: &serde_json::Value) -> Result<Extra, Error> {
@@ -44,27 +76,11 @@ impl Extra {
         Ok(Extra { attributes: attributes?, foreign })
     }
 
-    /// The column's value, a jsonb; nothing to say is null.
+    /// The column's value.
     pub fn write(&self) -> Option<pg_sys::Datum> {
-        if self.attributes.is_empty() && !self.foreign {
-            return None;
-        }
-        let none = Attributes::new();
-        let mut mark = FOREIGN.to_owned();
-        while self.attributes.contains_key(&mark) {
-            mark.insert(0, '_');
-        }
-        let marked = self.foreign.then_some(mark.as_str());
-        let names = Names::of(self.attributes.keys().map(String::as_str).chain(marked));
-        let values: Vec<&Option<Value>> = self.attributes.values().collect();
-        let mut out = Vec::new();
-        let write = |out: &mut Jsonb, at: usize| match values.get(at) {
-            Some(Some(value)) => form::write_value(value, out),
-            Some(None) => form::write_attributes(&none, out),
-            None => out.truth(),
-        };
-        Jsonb::on(&mut out).object(&names, |_| true, write);
-        out.as_slice().into_datum()
+        let attributes =
+            self.attributes.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+        Beside { attributes: attributes.collect(), foreign: self.foreign }.write()
     }
 
     /// Puts what is kept here over what the columns say.

@@ -19,6 +19,8 @@ pub trait Writer: Sized {
         is_there: impl Fn(usize) -> bool,
         value: impl FnMut(&mut Self, usize),
     );
+    /// An object whose names are not made ready, for they come but once; in the order of their bytes.
+    fn members<T>(&mut self, members: &[(&str, T)], value: impl FnMut(&mut Self, &T));
     /// An object of one member, whose name needs no escape.
     fn single(&mut self, name: &str, value: impl FnOnce(&mut Self));
     fn list(&mut self, count: usize, item: impl FnMut(&mut Self, usize));
@@ -80,6 +82,19 @@ impl Writer for Json<'_> {
         self.0.push(b'}');
     }
 
+    fn members<T>(&mut self, members: &[(&str, T)], mut value: impl FnMut(&mut Self, &T)) {
+        self.0.push(b'{');
+        for (at, (name, member)) in members.iter().enumerate() {
+            if at > 0 {
+                self.0.push(b',');
+            }
+            self.text(name);
+            self.0.push(b':');
+            value(self, member);
+        }
+        self.0.push(b'}');
+    }
+
     fn single(&mut self, name: &str, value: impl FnOnce(&mut Self)) {
         self.0.extend_from_slice(b"{\"");
         self.0.extend_from_slice(name.as_bytes());
@@ -120,13 +135,16 @@ pub fn write_value(value: &Value, out: &mut impl Writer) {
         Value::Null => out.truth(),
         Value::List(items) => out.list(items.len(), |out, at| write_value(&items[at], out)),
         Value::Map(members) => write_attributes(members, out),
+        Value::Decimal(text) | Value::String(text) | Value::Date(text) | Value::Timestamp(text) => {
+            out.text(text)
+        }
         scalar => out.text(&scalar.wire_text().unwrap_or_default()),
     });
 }
 
 /// Writes attributes as a record has them.
 pub fn write_attributes(attributes: &Attributes, out: &mut impl Writer) {
-    let values: Vec<&Value> = attributes.values().collect();
-    let names = Names::of(attributes.keys().map(String::as_str));
-    out.object(&names, |_| true, |out, at| write_value(values[at], out));
+    let members: Vec<(&str, &Value)> =
+        attributes.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    out.members(&members, |out, value| write_value(value, out));
 }

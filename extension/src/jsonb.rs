@@ -96,6 +96,20 @@ impl Writer for Jsonb<'_> {
         self.kind = ENTRY_CONTAINER;
     }
 
+    fn members<T>(&mut self, members: &[(&str, T)], mut value: impl FnMut(&mut Self, &T)) {
+        let mut members: Vec<&(&str, T)> = members.iter().collect();
+        members.sort_unstable_by_key(|(name, _)| (name.len(), *name));
+        let mut container = self.open(IS_OBJECT, members.len(), 2 * members.len());
+        for (name, _) in &members {
+            self.key(name, &mut container);
+        }
+        for (_, member) in &members {
+            value(self, member);
+            self.enter(&mut container);
+        }
+        self.kind = ENTRY_CONTAINER;
+    }
+
     fn single(&mut self, name: &str, value: impl FnOnce(&mut Self)) {
         let mut container = self.open(IS_OBJECT, 1, 2);
         self.key(name, &mut container);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::append::{self, Fitting};
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
-use crate::extra::Extra;
+use crate::extra::{Beside, Extra};
 use crate::row::{self, Cells};
 use crate::shape::{Column, Shape};
 use crate::spi::{self, Arg};
@@ -128,6 +128,9 @@ pub fn is_child(row: &str, parent: &str) -> String {
     )
 }
 
+/// Values by the places of the table's columns.
+type Body = Vec<Option<pg_sys::Datum>>;
+
 /// Revisions that were added, each with its body in the table's own values, by the places of the table's columns,
 /// where the twin is known to have just that.
 pub struct Added<'a> {
@@ -140,7 +143,7 @@ pub struct Added<'a> {
     pub may_meet_rows: bool,
     /// Records of which the twin had no revision, not even a stub, before these.
     new: BTreeSet<&'a str>,
-    bodies: Vec<Option<Vec<Option<pg_sys::Datum>>>>,
+    bodies: Vec<Option<Body>>,
 }
 
 impl<'a> Added<'a> {
@@ -182,23 +185,22 @@ impl<'a> Added<'a> {
 
     /// These revisions as rows of the table, in one array, if they are all among the added.
     pub fn rows_of(&self, shape: &Shape, wanted: &BTreeMap<String, RevisionId>) -> Option<Arg> {
-        let known: HashMap<(&str, &RevisionId), &Vec<Option<pg_sys::Datum>>> = self
-            .revisions
-            .iter()
-            .zip(&self.bodies)
-            .filter_map(|(new, body)| Some(((new.id.as_str(), &new.revision), body.as_ref()?)))
+        let is_wanted = |new: &Revision| wanted.get(&new.id) == Some(&new.revision);
+        let added = self.revisions.iter().zip(&self.bodies);
+        let mut found: Vec<(&Revision, &Body)> = added
+            .filter_map(|(new, body)| Some((*new, body.as_ref().filter(|_| is_wanted(new))?)))
             .collect();
-        let found: Option<Vec<_>> = wanted
-            .iter()
-            .map(|(id, revision)| Some((id, revision, known.get(&(id.as_str(), revision))?)))
-            .collect();
-        let found = found?;
+        if found.len() < wanted.len() {
+            return None;
+        }
+        // As the wanted stand, whatever order they were added in.
+        found.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
         // SAFETY: the relation is open while its descriptor is used; each datum was made for its column.
         Some(unsafe {
             array_of(shape.relation, |desc| {
                 let places = table_places(shape);
-                let row = |(id, revision, body): &(&String, &RevisionId, &&Vec<_>)| {
-                    row::form(desc, &places, &table_datums(shape, id, revision, body))
+                let row = |(new, body): &(&Revision, &Body)| {
+                    row::form(desc, &places, &table_datums(shape, new, body))
                 };
                 found.iter().map(row).collect()
             })
@@ -223,17 +225,13 @@ fn table_places(shape: &Shape) -> Vec<usize> {
     numbers.chain([shape.revision_number]).map(|number| number as usize - 1).collect()
 }
 
-fn table_datums(
-    shape: &Shape,
-    id: &str,
-    revision: &RevisionId,
-    body: &[Option<pg_sys::Datum>],
-) -> Vec<Option<pg_sys::Datum>> {
-    let mut datums = body.to_vec();
+fn table_datums(shape: &Shape, new: &Revision, body: &Body) -> Body {
+    let mut datums = Vec::with_capacity(body.len() + 1);
+    datums.extend_from_slice(body);
     if let Some(at) = shape.columns.iter().position(|column| column.name == "_id") {
-        datums[at] = shape.columns[at].codec.write(&Value::String(id.to_owned()));
+        datums[at] = shape.columns[at].codec.write(&Value::String(new.id.clone()));
     }
-    datums.push(Some(row::revision_datum(revision)));
+    datums.push(Some(row::revision_datum(&new.revision)));
     datums
 }
 
@@ -420,24 +418,21 @@ fn datums(shape: &Shape, new: &Revision) -> Vec<Option<pg_sys::Datum>> {
 }
 
 /// A revision's body, by the places of the table's columns, and what is kept beside it.
-fn bodies(shape: &Shape, new: &Revision) -> (Vec<Option<pg_sys::Datum>>, Option<pg_sys::Datum>) {
-    let mut extra = Extra::default();
+fn bodies(shape: &Shape, new: &Revision) -> (Body, Option<pg_sys::Datum>) {
+    let mut extra = Beside::default();
     let mut datums = vec![None; shape.columns.len()];
     let parts = if new.deleted { Vec::new() } else { key_parts(shape, &new.id) };
     // Columns and attributes stand by their names: what is passed over has no column.
     let mut said = new.attributes.iter().peekable();
-    let mut others = Vec::new();
     for at in &shape.attributes {
         let column = &shape.columns[*at];
         while let Some(other) = said.next_if(|(name, _)| **name < column.name) {
-            others.push(other);
+            extra.attributes.push((other.0, Some(other.1)));
         }
         let value = said.next_if(|(name, _)| **name == column.name).map(|(_, value)| value);
         datums[*at] = body(shape, column, new, value, &parts, &mut extra);
     }
-    for (name, value) in others.into_iter().chain(said) {
-        extra.attributes.insert(name.clone(), Some(value.clone()));
-    }
+    extra.attributes.extend(said.map(|(name, value)| (name.as_str(), Some(value))));
     extra.foreign = new.is_foreign();
     (datums, extra.write())
 }
@@ -457,13 +452,13 @@ pub fn revision_of(shape: &Shape, cells: &Cells) -> Result<Revision, Error> {
 }
 
 /// One column's value; what it would store otherwise than it came is kept beside it.
-fn body(
+fn body<'a>(
     shape: &Shape,
-    column: &Column,
+    column: &'a Column,
     new: &Revision,
-    value: Option<&Value>,
+    value: Option<&'a Value>,
     parts: &[Cow<str>],
-    extra: &mut Extra,
+    extra: &mut Beside<'a>,
 ) -> Option<pg_sys::Datum> {
     let place = shape.key_columns().position(|key| key.name == column.name);
     let part = place.and_then(|place| parts.get(place));
@@ -471,7 +466,7 @@ fn body(
         if new.deleted {
             return None;
         }
-        extra.attributes.insert(column.name.clone(), None);
+        extra.attributes.push((&column.name, None));
         // Who has not heard that the column was renamed edits it under the name it had.
         let mut former = shape.eras.former_names(&column.name);
         if let Some(value) = former.find_map(|name| new.attributes.get(name)) {
@@ -494,7 +489,7 @@ fn body(
         check_key(&new.id, column, &stored, part);
     }
     if stored != *value || (new.deleted && *value == Value::Null) {
-        extra.attributes.insert(column.name.clone(), Some(value.clone()));
+        extra.attributes.push((&column.name, Some(value)));
     }
     datum
 }
@@ -524,11 +519,16 @@ pub fn key_parts<'a>(shape: &Shape, id: &'a str) -> Vec<Cow<'a, str>> {
 /// Refuses an id that the table's key would give back otherwise: `007` for an integer.
 pub fn check_id(shape: &Shape, id: &str) {
     for (column, part) in shape.key_columns().zip(key_parts(shape, id)) {
-        let datum = column.codec.write(&column.codec.key_value(&part));
-        // SAFETY: `write` has just made a datum of this codec's type.
-        let read =
-            unsafe { column.codec.read(datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none()) };
-        let back = row::id_of(std::iter::once(&read));
+        let value = column.codec.key_value(&part);
+        let back = match column.codec.plain(&value) {
+            Some(_) => row::id_of(std::iter::once(&value)),
+            None => {
+                let datum = column.codec.write(&value);
+                let (there, is_null) = (datum.unwrap_or(pg_sys::Datum::from(0)), datum.is_none());
+                // SAFETY: `write` has just made a datum of this codec's type.
+                row::id_of(std::iter::once(unsafe { column.codec.read(there, is_null) }))
+            }
+        };
         if back != *part {
             let reason = format!("the table's key {} would store it as {back:?}", column.name);
             Error::BadId { id: id.to_owned(), reason }.report()

@@ -1,5 +1,6 @@
 //! In charge of revision ids: their text, their order, and making them.
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
@@ -176,7 +177,21 @@ impl Serialize for RevisionId {
 
 impl<'de> Deserialize<'de> for RevisionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        RevisionId::parse(&text).map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(RevisionIdVisitor)
+    }
+}
+
+/// Reads it where it stands: a batch has thousands.
+struct RevisionIdVisitor;
+
+impl Visitor<'_> for RevisionIdVisitor {
+    type Value = RevisionId;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        RevisionId::parse(text).map_err(E::custom)
     }
 }
