@@ -1113,8 +1113,11 @@ begin
              _extra jsonb,
              constraint body_or_stub check (_stub or _seq is not null)
          )', twin_name, columns);
-    -- First revisions have nothing there, so it need not wait for them.
-    execute format('create index on %s (_id, _rev) where _extra is not null', twin_name);
+    -- First revisions have nothing there, so it need not wait for them. Where there are no columns all that revisions
+    -- say is there, and the twin's key has the same entries.
+    if columns <> '' then
+        execute format('create index on %s (_id, _rev) where _extra is not null', twin_name);
+    end if;
     return twin_name::regclass;
 end
 $$;
