@@ -54,16 +54,20 @@ grant select, insert, update, delete on godwit.local_documents to public;
 
 create function godwit.get_local(relation regclass, id text)
     returns table (revision bigint, body text)
-    language sql
+    -- Not sql, which would plan it at each call.
+    language plpgsql
     stable
     security invoker
     set search_path = pg_catalog, pg_temp
     as $$
+begin
+    return query
         select d.revision, d.body from godwit.local_documents d
          where d.relation = get_local.relation and d.id = get_local.id
            -- A name's own collation is not the key's, by which it is looked up.
-           and d.owner = current_user collate "default" and d.author = (select godwit._author())
-    $$;
+           and d.owner = current_user collate "default" and d.author = (select godwit._author());
+end
+$$;
 comment on function godwit.get_local is 'A local document of the caller''s: how often it was written, and its body.';
 
 create function godwit.put_local(relation regclass, id text, edited bigint, body text) returns bigint

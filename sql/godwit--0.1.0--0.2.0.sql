@@ -301,9 +301,6 @@ create or replace function godwit._erase(relation oid, id text) returns jsonb
 create or replace function godwit._end_missing(relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_end_missing_wrapper';
 
-create or replace function godwit._find_table(name text) returns regclass
-    language c stable as 'MODULE_PATHNAME', '_find_table_wrapper';
-
 create or replace function godwit._current_incarnation() returns text
     language c volatile as 'MODULE_PATHNAME', '_current_incarnation_wrapper';
 
@@ -816,21 +813,9 @@ create or replace function godwit._wire_name(relation oid) returns text
     $$;
 
 create or replace function godwit.find_table(name text) returns regclass
-    language plpgsql
+    language c
     stable
-    set search_path = pg_catalog, pg_temp
-    as $$
-declare
-    found regclass := godwit._find_table(name);
-begin
-    if found is null then
-        raise exception 'table % is not tracked', quote_ident(coalesce(name, 'null'))
-            using errcode = 'undefined_table',
-                  hint = 'godwit.tables() lists those that are; godwit.track() adds one.';
-    end if;
-    return found;
-end
-$$;
+    as 'MODULE_PATHNAME', 'find_table_by_name_wrapper';
 
 comment on function godwit.find_table is
     'The tracked table of this name on the wire: bare in schema public, else "schema.table".';
@@ -2175,16 +2160,20 @@ comment on function godwit.database_uuid is
 
 create or replace function godwit.get_local(relation regclass, id text)
     returns table (revision bigint, body text)
-    language sql
+    -- Not sql, which would plan it at each call.
+    language plpgsql
     stable
     security invoker
     set search_path = pg_catalog, pg_temp
     as $$
+begin
+    return query
         select d.revision, d.body from godwit.local_documents d
          where d.relation = get_local.relation and d.id = get_local.id
            -- A name's own collation is not the key's, by which it is looked up.
-           and d.owner = current_user collate "default" and d.author = (select godwit._author())
-    $$;
+           and d.owner = current_user collate "default" and d.author = (select godwit._author());
+end
+$$;
 
 comment on function godwit.get_local is 'A local document of the caller''s: how often it was written, and its body.';
 

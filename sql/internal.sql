@@ -99,8 +99,6 @@ create function godwit._erase(relation oid, id text) returns jsonb
     language c volatile strict as 'MODULE_PATHNAME', '_erase_wrapper';
 create function godwit._end_missing(relation oid) returns void
     language c volatile strict as 'MODULE_PATHNAME', '_end_missing_wrapper';
-create function godwit._find_table(name text) returns regclass
-    language c stable as 'MODULE_PATHNAME', '_find_table_wrapper';
 create function godwit._current_incarnation() returns text
     language c volatile as 'MODULE_PATHNAME', '_current_incarnation_wrapper';
 create function godwit._last_sequence() returns bigint

@@ -11,21 +11,9 @@ create function godwit._wire_name(relation oid) returns text
     $$;
 
 create function godwit.find_table(name text) returns regclass
-    language plpgsql
+    language c
     stable
-    set search_path = pg_catalog, pg_temp
-    as $$
-declare
-    found regclass := godwit._find_table(name);
-begin
-    if found is null then
-        raise exception 'table % is not tracked', quote_ident(coalesce(name, 'null'))
-            using errcode = 'undefined_table',
-                  hint = 'godwit.tables() lists those that are; godwit.track() adds one.';
-    end if;
-    return found;
-end
-$$;
+    as 'MODULE_PATHNAME', 'find_table_by_name_wrapper';
 comment on function godwit.find_table is
     'The tracked table of this name on the wire: bare in schema public, else "schema.table".';
 

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::shape::{self, Shape};
 use crate::spi;
 
-const PINNED_PATH: &std::ffi::CStr = c"pg_catalog, godwit, pg_temp";
+const PINNED_PATH: &CStr = c"pg_catalog, godwit, pg_temp";
 
 #[pg_extern(sql = false)]
 fn _remember(relation: pg_sys::Oid, twin: pg_sys::Oid, metadata: Json) {
@@ -70,9 +70,19 @@ fn _forget(relation: pg_sys::Oid) {
     });
 }
 
+/// The public function itself: every request of the gateway calls it.
 #[pg_extern(sql = false)]
-fn _find_table(name: Option<&str>) -> Option<pg_sys::Oid> {
-    find_table(name?)
+fn find_table_by_name(name: Option<&str>) -> pg_sys::Oid {
+    let found = name.and_then(find_table);
+    found.unwrap_or_else(|| Error::NoTable(identifier(name.unwrap_or("null"))).report())
+}
+
+/// A name in quotes where SQL would need them.
+fn identifier(name: &str) -> String {
+    let name = CString::new(name).unwrap_or_default();
+    // SAFETY: what comes back is the name itself or a copy, and is copied before anything is freed.
+    let quoted = unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())) };
+    quoted.to_string_lossy().into_owned()
 }
 
 /// The tracked table of a name on the wire: bare in schema public, else `schema.table`, and dots may be in either.

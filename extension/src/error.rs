@@ -25,6 +25,8 @@ pub enum Error {
     BadArgument(String),
     /// The relation has no history twin.
     NotTracked(String),
+    /// No tracked table has this name on the wire.
+    NoTable(String),
     /// The revision is of the last generation that there is.
     LastGeneration { id: String },
     /// A revision id that is known came with another body.
@@ -57,7 +59,7 @@ impl Error {
                 Code::ERRCODE_NO_DATA_FOUND
             }
             Error::BadRecord(_) | Error::BadId { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
-            Error::NotTracked(_) => Code::ERRCODE_UNDEFINED_TABLE,
+            Error::NotTracked(_) | Error::NoTable(_) => Code::ERRCODE_UNDEFINED_TABLE,
             Error::LastGeneration { .. } | Error::TooLarge(_) => {
                 Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
             }
@@ -100,7 +102,9 @@ impl Error {
                 format!("record {id:?}: the body of {revision} was dropped from the history")
             }
             Error::BadId { id, reason } => format!("record id {id:?}: {reason}"),
-            Error::NotTracked(name) => format!("table {name} is not tracked"),
+            Error::NotTracked(name) | Error::NoTable(name) => {
+                format!("table {name} is not tracked")
+            }
             Error::LastGeneration { id } => {
                 format!("record {id:?}: no revision can follow one of generation 2^53-1")
             }
@@ -140,6 +144,9 @@ impl Error {
             ),
             Error::OtherLeaves { .. } => Some("Look at its leaves again, then resolve."),
             Error::NotTracked(_) => Some("Track it with select godwit.track('the_table')."),
+            Error::NoTable(_) => {
+                Some("godwit.tables() lists those that are; godwit.track() adds one.")
+            }
             Error::Compacted { .. } => Some("Ask for a later time: this was compacted or erased."),
             Error::NotShown { .. } => {
                 Some("A BEFORE trigger returned null, or a rule or policy hides the row.")

@@ -25,3 +25,7 @@ select godwit.verify('papers');
 select * from differences('papers');
 drop table papers cascade;
 drop table papers_history;
+-- Names on the wire that no tracked table has.
+select godwit.find_table('no "such" table');
+select godwit.find_table('papers');
+select godwit.find_table(null);
