@@ -48,6 +48,8 @@ create function godwit._put_many(relation oid, records jsonb, on_conflict text)
 create function godwit._put_revisions(relation oid, records text)
     returns table (ord integer, id text, revision text, status text, reason text)
     language c volatile strict as 'MODULE_PATHNAME', '_put_revisions_text_wrapper';
+create function godwit._take_revisions(relation oid, records text) returns text
+    language c volatile strict as 'MODULE_PATHNAME', '_take_revisions_wrapper';
 create function godwit._get(
     relation oid, id text, revision text, revisions boolean, conflicts boolean) returns jsonb
     language c volatile as 'MODULE_PATHNAME', '_get_wrapper';

@@ -169,6 +169,27 @@ fn _put_revisions_text(
     TableIterator::new(answers(relation, |shape| of_text(shape, records)))
 }
 
+/// What was refused alone, as a JSON array; null where all was taken. Rows would cost whoever asks more than most of them
+/// say: that all went well.
+#[pg_extern(sql = false)]
+fn _take_revisions(relation: pg_sys::Oid, records: &str) -> Option<String> {
+    #[derive(serde::Serialize)]
+    struct Refused {
+        ord: i32,
+        status: String,
+        reason: String,
+    }
+    let answers = answers(relation, |shape| of_text(shape, records)).into_iter();
+    let refused: Vec<Refused> = answers
+        .filter_map(|(ord, _, _, status, reason)| Some(Refused { ord, status, reason: reason? }))
+        .collect();
+    (!refused.is_empty()).then(|| {
+        serde_json::to_string(&refused).unwrap_or_else(|error| {
+            Error::Internal(format!("an answer can't be written: {error}")).report()
+        })
+    })
+}
+
 fn of_jsonb(shape: &Shape, datum: pg_sys::Datum) -> Vec<Result<Sent, Unreadable>> {
     // SAFETY: the SQL declares the argument as jsonb.
     let found = unsafe { sent_jsonb::records(datum) };

@@ -171,19 +171,29 @@ pub async fn replicate(
     let records: Vec<Record> =
         documents.into_iter().map(|(id, document)| document.replicated(id, &columns)).collect();
     let json = passed_on(&records)?;
-    let sql = "select ord::int8, status, reason from godwit._put_revisions(godwit.find_table($1), $2::text)
-                where status not in ('accepted', 'known')";
-    let rows = gateway.database.rows(caller, sql, &[text(&db), text(&json)]).await?;
-    for row in rows {
-        let (ord, reason): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
-        let status: String = row.try_get(1)?;
-        let Some(record) = usize::try_from(ord - 1).ok().and_then(|at| records.get(at)) else {
-            continue;
-        };
+    let sql = "select godwit._take_revisions(godwit.find_table($1), $2::text)";
+    let answer = gateway.database.json(caller, sql, &[text(&db), text(&json)]).await?;
+    let refused: Vec<RefusedRevision> = match answer {
+        None => Vec::new(),
+        Some(answer) => serde_json::from_str(answer.get()).map_err(|error| {
+            tracing::error!(%error, "what was refused can't be read");
+            Error::unavailable("the database answered with what can't be read")
+        })?,
+    };
+    for RefusedRevision { ord, status, reason } in refused {
+        let Some(record) = ord.checked_sub(1).and_then(|at| records.get(at)) else { continue };
         let revision = record.revision.as_ref().map(RevisionId::to_string);
-        refusals.push((record.id.clone(), revision, refusal(&status, reason)));
+        refusals.push((record.id.clone(), revision, refusal(&status, Some(reason))));
     }
     Ok(refusals)
+}
+
+/// What `godwit._take_revisions` says of one, by its place in the batch.
+#[derive(Deserialize)]
+struct RefusedRevision {
+    ord: usize,
+    status: String,
+    reason: String,
 }
 
 /// What the table, or a policy, has said about one document.

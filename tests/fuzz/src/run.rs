@@ -83,6 +83,7 @@ const LASTING: &[&str] = &["untrack", "track", "create_table"];
 const KEEPS_HOUSE: &[&str] = &[
     "_put",
     "_put_revisions",
+    "_take_revisions",
     "_resolve",
     "_erase",
     "_retry_rejected",
