@@ -190,11 +190,12 @@ impl<'a> Added<'a> {
         let mut found: Vec<(&Revision, &Body)> = added
             .filter_map(|(new, body)| Some((*new, body.as_ref().filter(|_| is_wanted(new))?)))
             .collect();
+        // As the wanted stand, each once, whatever order they were added in and however often.
+        found.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+        found.dedup_by(|(one, _), (other, _)| one.id == other.id);
         if found.len() < wanted.len() {
             return None;
         }
-        // As the wanted stand, whatever order they were added in.
-        found.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
         // SAFETY: the relation is open while its descriptor is used; each datum was made for its column.
         Some(unsafe {
             array_of(shape.relation, |desc| {
