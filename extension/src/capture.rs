@@ -35,6 +35,8 @@ use crate::unordered;
 
 /// Records that are ended by one statement of SQL.
 const ENDED_MAX: usize = 1000;
+/// Rows of changed keys that are held in memory at once.
+const MADE_ANEW_MAX: usize = 1000;
 
 trigger::entry!(godwit_capture, pg_finfo_godwit_capture, capture);
 
@@ -240,32 +242,73 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     if edits != Some(expected::pending(shape.relation)) {
         role::as_owner(shape.owner, || catch_up(shape, trigger));
     }
-    // Whose keys changed, and what is kept beside columns, is found by joins.
-    let needs_sql = edits.is_none()
-        || expected::has_key_changed(shape.relation)
-        || expected::has_carried(shape.relation);
-    if let Some(twin) = append::fitting(shape).filter(|_| !needs_sql) {
-        let added = twin.append(|append| {
-            while let (Some(before), Some(after)) = (old.next(), new.next()) {
-                let written = Written::of(rows, after);
-                if revision_in(rows, before) != written.revision && !written.is_kept(shape) {
-                    written.append(append, before.datum_at(rows.revision_number));
+    // What is kept beside columns is found by joins.
+    let is_carried = expected::has_carried(shape.relation);
+    let twin = append::fitting(shape).filter(|_| !is_carried);
+    // Where a key may be there twice for a while, none finds a row's old one.
+    let has_pairs = edits.is_some() && (twin.is_some() || shape.keys.takes_on_conflict);
+    let overtaken = match twin {
+        _ if !has_pairs => {
+            let met = role::as_owner(shape.owner, || made_anew(rows, shape, &mut old, &mut new));
+            role::as_owner(shape.owner, || by_sql::end_moved(shape, trigger));
+            met
+        }
+        Some(twin) => {
+            let added = twin.append(|append| {
+                while let (Some(before), Some(after)) = (old.next(), new.next()) {
+                    let written = Written::of(rows, after);
+                    if revision_in(rows, before) != written.revision && !written.is_kept(shape) {
+                        written.append(append, before.datum_at(rows.revision_number));
+                    }
                 }
-            }
-        });
-        expected::kept(shape.relation, added.rows);
-        elect(shape, &shown_of(added).collect::<Vec<_>>());
-    } else {
-        let overtaken = role::as_owner(shape.owner, || by_sql::updated(shape, trigger));
-        elect(shape, &overtaken);
-    }
+            });
+            expected::kept(shape.relation, added.rows);
+            shown_of(added).collect()
+        }
+        None => role::as_owner(shape.owner, || by_sql::updated(shape, trigger)),
+    };
+    elect(shape, &overtaken);
     old.end();
     new.end();
+}
+
+/// The rows of an UPDATE that has made other records of some, or of which some have gone elsewhere: none tells its
+/// parent by where it stands. Returns what another session may have made something of meanwhile.
+fn made_anew(rows: &Shape, shape: &Shape, old: &mut Rows, new: &mut Rows) -> Vec<RowShown> {
+    let has_pairs = old.count() == new.count();
+    let mut met = Vec::new();
+    let mut made: Vec<RowShown> = Vec::new();
+    while let Some(after) = new.next() {
+        let written = Written::of(rows, after);
+        let before = old.next().filter(|_| has_pairs);
+        let before = before.and_then(|before| before.sortable_at(rows.revision_number));
+        if before == Some(written.revision) || written.is_kept(shape) {
+            continue;
+        }
+        let revision = row::read_revision(written.revision);
+        let shown = (written.id(), revision, rows.row_attributes(after));
+        match history::has_body(shape, &shown.0, &shown.1) {
+            true => met.push(shown),
+            false => made.push(shown),
+        }
+        if made.len() == MADE_ANEW_MAX {
+            met.extend(keep_all(shape, std::mem::take(&mut made)));
+        }
+    }
+    met.extend(keep_all(shape, made));
+    met
 }
 
 /// How many rows a statement has given new revisions, if each old row stands where its new one does: so
 /// Postgres writes them, but a row may go to a partition whose trigger drops it. The readers are rewound.
 fn edits(rows: &Shape, shape: &Shape, old: &mut Rows, new: &mut Rows) -> Option<i64> {
+    let edits = edits_in_pairs(rows, shape, old, new);
+    old.rewind();
+    new.rewind();
+    edits
+}
+
+fn edits_in_pairs(rows: &Shape, shape: &Shape, old: &mut Rows, new: &mut Rows) -> Option<i64> {
     if !rows.is_complete || old.count() != new.count() {
         return None;
     }
@@ -279,8 +322,6 @@ fn edits(rows: &Shape, shape: &Shape, old: &mut Rows, new: &mut Rows) -> Option<
             edits += 1;
         }
     }
-    old.rewind();
-    new.rewind();
     Some(edits)
 }
 
@@ -400,23 +441,45 @@ fn of_cells(shape: &Shape, cells: &Cells) -> RowShown {
     (shape.id(cells), revision, shape.row_attributes(cells))
 }
 
-/// Adds one revision that a row of the table shows; returns whether another session has brought it meanwhile.
-fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) -> bool {
-    let found = history::parent(shape, id, revision, &attributes).or_report();
-    let (previous, extra) = found.map_or((None, Default::default()), |(p, e)| (Some(p), e));
-    let mut attributes = attributes;
-    extra.lay_over(&mut attributes);
-    let new = Revision {
-        id: id.to_owned(),
-        revision: revision.clone(),
-        previous,
-        deleted: false,
-        attributes,
-    };
+/// Adds what the rows of these records show, where the twin doesn't have it.
+pub fn keep_shown(shape: &Shape, ids: &[String]) {
+    for (id, revision, attributes) in by_sql::shown(shape, ids) {
+        if !history::has_body(shape, &id, &revision) {
+            keep(shape, &id, &revision, attributes);
+        }
+    }
+}
+
+/// Adds one revision that a row of the table shows; returns whether others may have made something of it.
+pub fn keep(shape: &Shape, id: &str, revision: &RevisionId, attributes: Attributes) -> bool {
+    !keep_all(shape, vec![(id.to_owned(), revision.clone(), attributes)]).is_empty()
+}
+
+/// Adds revisions that rows of the table show; returns those of which others may have made something. One may come twice:
+/// a key that is deferrable may be there twice for a while.
+fn keep_all(shape: &Shape, shown: Vec<RowShown>) -> Vec<RowShown> {
+    let mut named: BTreeSet<(&str, &RevisionId)> = BTreeSet::new();
+    let new: Vec<Revision> = shown
+        .iter()
+        .filter(|of| named.insert((of.0.as_str(), &of.1)))
+        .map(|of| made_of(shape, of))
+        .collect();
+    let new: Vec<&Revision> = new.iter().collect();
     let is_met =
-        expected::while_capturing(shape.twin_relation, || twin::insert(shape, &[&new]).is_met);
-    expected::kept(shape.relation, 1);
-    is_met
+        expected::while_capturing(shape.twin_relation, || twin::insert(shape, &new).is_met);
+    expected::kept(shape.relation, shown.len() as u64);
+    // What others know of an edit before it is made here is a name, with children that came first.
+    let is_met = |(id, ..): &RowShown| is_met || unordered::has(shape, id);
+    shown.into_iter().filter(is_met).collect()
+}
+
+/// The revision that a row shows, with its parent and what it carries on from there.
+fn made_of(shape: &Shape, (id, revision, attributes): &RowShown) -> Revision {
+    let found = history::parent(shape, id, revision, attributes).or_report();
+    let (previous, extra) = found.map_or((None, Default::default()), |(p, e)| (Some(p), e));
+    let mut attributes = attributes.clone();
+    extra.lay_over(&mut attributes);
+    Revision { id: id.clone(), revision: revision.clone(), previous, deleted: false, attributes }
 }
 
 /// A row at a time, where a session replays another server's changes.
@@ -436,8 +499,7 @@ fn one_row(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData, event
     if let Some(cells) = &new {
         let (id, revision, attributes) = of_cells(rows, cells);
         let is_met = history::has_body(shape, &id, &revision)
-            || keep(shape, &id, &revision, attributes.clone())
-            || unordered::has(shape, &id);
+            || keep(shape, &id, &revision, attributes.clone());
         let is_edit = before.as_ref().is_none_or(|(_, old, _)| *old != revision);
         if is_met && is_edit && !expected::is(shape.relation, &id, &revision) {
             // A row trigger's own row is seen only then; where nothing was added nobody has done it yet.

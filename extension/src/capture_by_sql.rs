@@ -16,8 +16,13 @@ use crate::unordered;
 pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown> {
     let sql = format!(
         "{insert}
-         select {id}, n._rev, {parent}, false, null {columns} from godwit_new n {known}",
+         select {once} {id}, n._rev, {parent}, false, null {columns} from godwit_new n {known}",
         insert = twin::insert_into(shape),
+        // A key may be there twice for a while, if it is deferred.
+        once = match shape.keys.takes_on_conflict {
+            true => String::new(),
+            false => format!("distinct on ({}, n._rev)", shape.id_of_row("n")),
+        },
         id = shape.id_of_row("n"),
         parent = parent_of_row(shape, "n"),
         columns = shape.body_columns("n."),
@@ -28,7 +33,7 @@ pub fn inserted(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShow
     overtaken(shape, trigger)
 }
 
-/// The same for an UPDATE, which may have made other records of its rows.
+/// The same for an UPDATE that has changed no keys.
 pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown> {
     let sql = format!(
         "{insert}
@@ -47,30 +52,25 @@ pub fn updated(shape: &Shape, trigger: *mut pg_sys::TriggerData) -> Vec<RowShown
             shape.whole_row("n"),
         ),
         columns = shape.body_columns("n."),
-        same_key = same_record(shape),
+        same_key = shape.same_key("o", "n"),
         twin = shape.twin,
         known = twin::on_known(shape),
     );
     let kept = add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
     expected::kept(shape.relation, kept);
-    if expected::has_key_changed(shape.relation) {
-        let is_new = format!("exists (select from godwit_new n where {})", same_record(shape));
-        let sql = end_old(shape, &format!("where not {is_new}"));
-        add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
-    } else if !unordered::has_any(shape) {
+    if !unordered::has_any(shape) {
         // What others know of an edit before it is made here is a name without a parent.
         return Vec::new();
     }
     overtaken(shape, trigger)
 }
 
-/// Whether an old and a new row are the same record's: their keys may be equal and have other texts.
-fn same_record(shape: &Shape) -> String {
-    let ids = format!("{} = {}", shape.id_of_row("o"), shape.id_of_row("n"));
-    match expected::has_key_changed(shape.relation) {
-        true => ids,
-        false => shape.same_key("o", "n"),
-    }
+/// Ends the records that an UPDATE has made others of. Keys may be equal and have other texts.
+pub fn end_moved(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
+    let (old, new) = (shape.id_of_row("o"), shape.id_of_row("n"));
+    let sql =
+        end_old(shape, &format!("where not exists (select from godwit_new n where {new} = {old})"));
+    add(shape, || spi::run_in_trigger(trigger, &sql, &[]));
 }
 
 /// The new revisions that have children already. They have come after those.
@@ -109,6 +109,18 @@ fn end_old(shape: &Shape, of: &str) -> String {
         id_in_table = shape.id_of_row("t"),
     );
     end_leaves(shape, &of_old)
+}
+
+/// What the rows of these records show.
+pub fn shown(shape: &Shape, ids: &[String]) -> Vec<RowShown> {
+    let sql = format!(
+        "select {row} from {keys} join {table} t on {same} where t._rev is not null",
+        row = shape.whole_row("t"),
+        keys = reconcile::keys(shape),
+        table = shape.table,
+        same = reconcile::same_key(shape),
+    );
+    spi::rows(&sql, &reconcile::key_args(shape, ids), |row| capture::shown_in(shape, row))
 }
 
 /// Ends these records, as `end_old` does.

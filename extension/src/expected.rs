@@ -1,28 +1,45 @@
 //! In charge of what a backend remembers between its own triggers: what reconciliation is writing
 //! to the table, and what the BEFORE trigger stamped that the AFTER trigger has not yet kept.
 //!
-//! Errors and rolled-back savepoints may leave a count too high or a mark standing. Both err to the
-//! safe side: they cost one more look at the history, and end with the transaction.
+//! An error may leave a count too high or a mark standing. Both err to the safe side: they cost one more look at the
+//! history, and end with the transaction. What a rolled-back savepoint has counted goes with it: a count that is too low
+//! would leave a parent out.
 
 use pgrx::pg_sys;
 use revision::RevisionId;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ffi::c_void;
 
+use crate::extra::Extra;
 use crate::transaction;
+use crate::unguarded;
 
 thread_local! {
     /// Statements of reconciliation under way, innermost last: table, record id, winner.
     static WRITING: RefCell<Vec<(pg_sys::Oid, BTreeMap<String, RevisionId>)>> =
         const { RefCell::new(Vec::new()) };
     static CAPTURING: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
-    static PENDING: RefCell<FxHashMap<pg_sys::Oid, i64>> = RefCell::default();
+    static PENDING: RefCell<FxHashMap<pg_sys::Oid, Pending>> = RefCell::default();
+    /// What was pending when each subtransaction under way began, innermost last.
+    static SAVEPOINTS: RefCell<Vec<(pg_sys::SubTransactionId, FxHashMap<pg_sys::Oid, Pending>)>> =
+        const { RefCell::new(Vec::new()) };
+    static HEARS_SAVEPOINTS: Cell<bool> = const { Cell::new(false) };
+    static ORIGINS: RefCell<FxHashMap<(pg_sys::Oid, String, RevisionId), (RevisionId, Extra)>> =
+        RefCell::default();
     static MOVED: RefCell<FxHashSet<pg_sys::Oid>> = RefCell::default();
     static CARRYING: RefCell<FxHashSet<pg_sys::Oid>> = RefCell::default();
     /// Revisions made, and statements of reconciliation that began within another.
     static EDITS: Cell<u64> = const { Cell::new(0) };
     static TRANSACTION: Cell<u32> = const { Cell::new(0) };
+}
+
+#[derive(Clone, Copy, Default)]
+struct Pending {
+    count: i64,
+    /// The command of the outermost statement that they are of.
+    since: pg_sys::CommandId,
 }
 
 struct Pop(fn());
@@ -83,22 +100,119 @@ pub fn is_capturing(twin: pg_sys::Oid) -> bool {
 pub fn stamped(relation: pg_sys::Oid) {
     EDITS.set(EDITS.get() + 1);
     renew();
-    PENDING.with_borrow_mut(|pending| *pending.entry(relation).or_default() += 1);
+    hear_savepoints();
+    PENDING.with_borrow_mut(|pending| {
+        let pending = pending.entry(relation).or_default();
+        if pending.count == 0 {
+            pending.since = command();
+        }
+        pending.count += 1;
+    });
+}
+
+/// The command that the statement at hand writes its rows as: its snapshot was taken just before.
+fn command() -> pg_sys::CommandId {
+    // SAFETY: a snapshot that is active is there to be read.
+    unsafe {
+        match unguarded::ActiveSnapshotSet() {
+            true => (*unguarded::GetActiveSnapshot()).curcid,
+            false => pg_sys::FirstCommandId,
+        }
+    }
 }
 
 /// How many revisions of this table have been stamped and not kept. More than the statement at
 /// hand has made, and an outer one is under way, whose revisions this one may have edited.
 pub fn pending(relation: pg_sys::Oid) -> i64 {
     renew();
-    PENDING.with_borrow(|pending| pending.get(&relation).copied().unwrap_or(0))
+    PENDING.with_borrow(|pending| pending.get(&relation).map_or(0, |pending| pending.count))
+}
+
+/// The first command whose rows may show revisions that have not been kept.
+pub fn pending_since(relation: pg_sys::Oid) -> Option<pg_sys::CommandId> {
+    renew();
+    PENDING.with_borrow(|pending| {
+        pending.get(&relation).filter(|pending| pending.count > 0).map(|pending| pending.since)
+    })
+}
+
+/// Whether a statement that is still under way has begun the one at hand, and has revisions that were not kept.
+pub fn is_within(relation: pg_sys::Oid) -> bool {
+    pending_since(relation).is_some_and(|since| since < command())
 }
 
 /// The AFTER trigger has kept this many.
 pub fn kept(relation: pg_sys::Oid, revisions: u64) {
     PENDING.with_borrow_mut(|pending| {
         let left = pending.entry(relation).or_default();
-        *left = (*left - revisions as i64).max(0);
+        left.count = (left.count - revisions as i64).max(0);
     });
+}
+
+/// Notes what a revision was made of, where its row alone doesn't tell.
+pub fn made_of(
+    relation: pg_sys::Oid,
+    id: &str,
+    revision: &RevisionId,
+    previous: &RevisionId,
+    carried: &Extra,
+) {
+    renew();
+    let (key, origin) =
+        ((relation, id.to_owned(), revision.clone()), (previous.clone(), carried.clone()));
+    ORIGINS.with_borrow_mut(|origins| origins.insert(key, origin));
+}
+
+/// What `made_of` has noted in this transaction: the parent, and what is carried on from it.
+pub fn origin(
+    relation: pg_sys::Oid,
+    id: &str,
+    revision: &RevisionId,
+) -> Option<(RevisionId, Extra)> {
+    renew();
+    ORIGINS.with_borrow(|origins| {
+        if origins.is_empty() {
+            return None;
+        }
+        origins.get(&(relation, id.to_owned(), revision.clone())).cloned()
+    })
+}
+
+fn hear_savepoints() {
+    if !HEARS_SAVEPOINTS.replace(true) {
+        // SAFETY: the function stays as long as the backend.
+        unsafe { pg_sys::RegisterSubXactCallback(Some(savepoint), std::ptr::null_mut()) };
+    }
+}
+
+unsafe extern "C-unwind" fn savepoint(
+    event: pg_sys::SubXactEvent::Type,
+    own: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => {
+            renew();
+            let pending = PENDING.with_borrow(FxHashMap::clone);
+            SAVEPOINTS.with_borrow_mut(|savepoints| savepoints.push((own, pending)));
+        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => drop(left(own)),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            if let Some(pending) = left(own) {
+                PENDING.set(pending);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What was pending when this subtransaction began, which ends now. One that began before the first stamp isn't known.
+fn left(own: pg_sys::SubTransactionId) -> Option<FxHashMap<pg_sys::Oid, Pending>> {
+    SAVEPOINTS.with_borrow_mut(|savepoints| {
+        let (_, pending) = savepoints.pop_if(|(began, _)| *began == own)?;
+        Some(pending)
+    })
 }
 
 pub fn key_changed(relation: pg_sys::Oid) {
@@ -127,6 +241,8 @@ fn renew() {
     let transaction = transaction::number();
     if TRANSACTION.replace(transaction) != transaction {
         PENDING.with_borrow_mut(FxHashMap::clear);
+        SAVEPOINTS.with_borrow_mut(Vec::clear);
+        ORIGINS.with_borrow_mut(FxHashMap::clear);
         MOVED.with_borrow_mut(FxHashSet::clear);
         CARRYING.with_borrow_mut(FxHashSet::clear);
     }

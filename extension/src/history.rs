@@ -8,6 +8,7 @@ use revision::{Attributes, RevisionId};
 
 use crate::argument::Json;
 use crate::error::Error;
+use crate::expected;
 use crate::extra::Extra;
 use crate::key_top::{self, Top};
 use crate::role;
@@ -211,6 +212,9 @@ pub fn parent(
     if revision.generation() == 1 {
         return Ok(None);
     }
+    if let Some(origin) = expected::origin(shape.relation, id, revision) {
+        return Ok(Some(origin));
+    }
     let sql = format!(
         "select h._rev from {} h where h._id = $1
             and h._rev > godwit._generation_floor($2, -1)
@@ -236,7 +240,8 @@ pub fn parent(
     Err(Error::Internal(format!("record {id:?}: the parent of {revision} is not in the history")))
 }
 
-/// What a row with these attributes keeps of a revision's `_extra`; nothing of a tombstone's.
+/// What a row with these attributes keeps of a revision's `_extra`; nothing of a tombstone's. What the revision doesn't
+/// say is taken for unchanged where the row has null: where that isn't so `stamp` has noted the origin.
 fn carried_from(
     shape: &Shape,
     id: &str,

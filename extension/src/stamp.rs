@@ -5,17 +5,20 @@
 //! fires a BEFORE INSERT for a row that then becomes an UPDATE, which is stamped again.
 
 use pgrx::pg_sys;
-use revision::RevisionId;
+use revision::{RevisionId, Value};
 
 use crate::bounds;
+use crate::capture;
 use crate::error::{Error, OrReport};
 use crate::expected;
 use crate::extra::Extra;
 use crate::history;
+use crate::role;
 use crate::row::{self, Cells};
 use crate::shape::{Column, Shape};
 use crate::trigger::{self, Event};
 use crate::twin;
+use crate::unguarded;
 
 trigger::entry!(godwit_stamp, pg_finfo_godwit_stamp, stamp);
 
@@ -53,6 +56,10 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
     let revision = if event == Event::Update {
         // SAFETY: as above.
         let before = unsafe { Cells::of(old, desc) };
+        // SAFETY: the old tuple of an update is a row as the table has it.
+        if unsafe { may_be_pending(&shape, old) } {
+            keep(&shape, &before);
+        }
         updated(&shape, &before, &id, &after)
     } else {
         inserted(&shape, &id, &after)
@@ -77,6 +84,7 @@ unsafe fn shows(
 /// A record that was deleted continues from its tombstone; any other begins.
 fn inserted(shape: &Shape, id: &str, after: &Cells) -> RevisionId {
     check_id(id);
+    keep_shown(shape, id);
     let previous = match history::is_new(shape, id) {
         true => None,
         false => ended_with(shape, id),
@@ -96,6 +104,47 @@ fn ended_with(shape: &Shape, id: &str) -> Option<RevisionId> {
 
 fn winner(shape: &Shape, id: &str) -> Option<RevisionId> {
     history::winner(&history::leaves(shape, id)).map(|(revision, _)| revision.clone())
+}
+
+/// Whether a statement that is still under way may have written a row: this transaction has, by a command that has
+/// revisions which were not kept.
+///
+/// # Safety
+/// The tuple must be one of the table's own.
+unsafe fn may_be_pending(shape: &Shape, row: pg_sys::HeapTuple) -> bool {
+    // SAFETY: the caller vouches for the tuple. A row that has been seen as committed is of an earlier transaction.
+    unsafe {
+        let header = (*row).t_data;
+        if u32::from((*header).t_infomask) & pg_sys::HEAP_XMIN_COMMITTED != 0 {
+            return false;
+        }
+        expected::pending_since(shape.relation).is_some_and(|since| {
+            unguarded::TransactionIdIsCurrentTransactionId((*header).t_choice.t_heap.t_xmin)
+                && unguarded::HeapTupleHeaderGetCmin(header) >= since
+        })
+    }
+}
+
+/// Adds what a row shows to the history before an edit hides it, where the statement that made it has not come to that:
+/// of a row that is edited once more by every trigger that fires, only the last edit would be there to be found.
+fn keep(rows: &Shape, before: &Cells) {
+    let Some(revision) = before.revision_at(rows.revision_number) else {
+        return;
+    };
+    let id = rows.id(before);
+    if !history::has_body(rows, &id, &revision) {
+        let shape = Shape::of(rows.relation).or_report();
+        let attributes = rows.row_attributes(before);
+        role::as_owner(shape.owner, || capture::keep(&shape, &id, &revision, attributes));
+    }
+}
+
+/// The same for a row whose key another takes. Where it is looked at later, the two may stand beside one another.
+fn keep_shown(rows: &Shape, id: &str) {
+    if !rows.keys.takes_on_conflict && expected::is_within(rows.relation) {
+        let shape = Shape::of(rows.relation).or_report();
+        role::as_owner(shape.owner, || capture::keep_shown(&shape, &[id.to_owned()]));
+    }
 }
 
 fn updated(shape: &Shape, before: &Cells, id: &str, after: &Cells) -> RevisionId {
@@ -119,14 +168,25 @@ fn updated(shape: &Shape, before: &Cells, id: &str, after: &Cells) -> RevisionId
     }
     expected::carries(shape.relation);
     let mut whole = shape.row_attributes(after);
-    kept.carried(shape, |name| shape.attribute(name).is_some_and(is_changed)).lay_over(&mut whole);
-    twin::edited(id, Some(&previous), false, &whole)
+    let carried = kept.carried(shape, |name| shape.attribute(name).is_some_and(is_changed));
+    carried.lay_over(&mut whole);
+    let revision = twin::edited(id, Some(&previous), false, &whole);
+    // What the revision before didn't say, the row says by a default: whether it was changed can't be seen later.
+    let is_told = |column: &Column| {
+        kept.attributes.get(&column.name) != Some(&None)
+            || is_changed(column) != (after.value(column) == Value::Null)
+    };
+    if !shape.attribute_columns().all(is_told) {
+        expected::made_of(shape.relation, id, &revision, &previous, &carried);
+    }
+    revision
 }
 
 /// A changed key is a delete and an insert. Where one statement moves keys around, the new id may
 /// still have a row: then this is an edit of that record's winner.
 fn moved(shape: &Shape, id: &str, after: &Cells) -> RevisionId {
     check_id(id);
+    keep_shown(shape, id);
     expected::key_changed(shape.relation);
     expected::stamped(shape.relation);
     twin::edited_row(shape, id, winner(shape, id).as_ref(), after)

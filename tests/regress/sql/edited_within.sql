@@ -1,0 +1,83 @@
+-- Edits of a record before its history has heard of the edit before: triggers of the app's within one statement, keys
+-- that move, what sync writes itself.
+set godwit.author = 'edited_within';
+create table chained (id int primary key, n int, kind int default 7, total int);
+select godwit.track('chained');
+-- Every edit is edited by a trigger, and that again, by nothing.
+create function settle() returns trigger language plpgsql as $$
+begin
+    if pg_trigger_depth() < 3 then
+        update chained set total = n * 2 where id = new.id;
+    end if;
+    return null;
+end $$;
+create trigger settle after insert or update on chained for each row execute function settle();
+insert into chained (id, n) values (1, 1);
+update chained set n = 2;
+select id, n, total, godwit.generation(_rev) from chained;
+select godwit.generation(_rev), godwit.generation(_prev) as of, n, total from chained_history order by _seq;
+select * from differences('chained');
+-- What a peer's record doesn't say is a default in its row: an edit leaves it unsaid, or says it.
+select status from godwit.put_revisions('chained', '[{"id": "2", "revision": "1-ff",
+    "attributes": {"id": {"int": "2"}, "n": {"int": "1"}, "x": {"string": "more"}}}]');
+update chained set n = 3 where id = 2;
+select godwit.get('chained', '2') -> 'attributes' as attributes;
+update chained set kind = null where id = 2;
+select godwit.get('chained', '2') -> 'attributes' as attributes;
+update chained set kind = 8, n = 4 where id = 2;
+select godwit.get('chained', '2') -> 'attributes' as attributes;
+select * from differences('chained');
+select * from godwit.verify('chained');
+-- What a trigger had kept of an edit goes with its savepoint.
+create or replace function settle() returns trigger language plpgsql as $$
+begin
+    if pg_trigger_depth() < 2 then
+        begin
+            update chained set total = -1 where id = new.id;
+            raise exception 'taken back';
+        exception when raise_exception then null;
+        end;
+        update chained set total = n * 3 where id = new.id;
+    end if;
+    return null;
+end $$;
+update chained set n = 5;
+select id, n, total from chained order by id;
+select * from differences('chained');
+select * from godwit.verify('chained');
+-- Keys that move on to one another's records, of which a peer has said more than there are columns.
+create table moved (id int primary key deferrable, v text);
+select godwit.track('moved');
+insert into moved values (1, 'one');
+select status from godwit.put_revisions('moved', '[{"id": "2", "revision": "1-ff",
+    "attributes": {"id": {"int": "2"}, "v": {"string": "two"}, "x": {"string": "more"}}}]');
+update moved set id = id + 1;
+update moved set id = 5 - id, v = v || '!' where id in (2, 3);
+select id, v, godwit.generation(_rev) from moved order by id;
+select * from differences('moved');
+select * from godwit.verify('moved');
+-- By a trigger, before it has been told that they have moved once.
+create function rotate() returns trigger language plpgsql as $$
+begin
+    if pg_trigger_depth() < 2 then
+        update moved set id = id + 1;
+    end if;
+    return null;
+end $$;
+create trigger "!a" after update on moved for each statement execute function rotate();
+update moved set id = id + 1;
+drop trigger "!a" on moved;
+select id, v, godwit.generation(_rev) from moved order by id;
+select * from differences('moved');
+-- One record twice, for a while, where the twin is written by SQL.
+create function nothing() returns trigger language plpgsql as 'begin return null; end';
+create trigger nothing after insert on moved_history for each row execute function nothing();
+begin;
+set constraints all deferred;
+insert into moved values (7, 'same'), (7, 'same');
+delete from moved where ctid = (select max(ctid) from moved where id = 7);
+commit;
+select * from differences('moved');
+set client_min_messages = warning;
+drop table chained, moved, moved_history;
+drop function settle, rotate, nothing;
