@@ -329,7 +329,13 @@ fn deleted(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
     if expected::pending(shape.relation) != 0 {
         role::as_owner(shape.owner, || catch_up(shape, trigger));
     }
-    let is_plain = || rows.is_complete && !conflicted::has_any(shape);
+    // Conflicts that sync brings are listed when it has written, and of a row that goes just now it knows nothing.
+    let is_plain = || {
+        rows.is_complete
+            && !expected::is_writing(shape.relation)
+            && !expected::has_written_meanwhile(shape.relation)
+            && !conflicted::has_any(shape)
+    };
     let Some(twin) = append::fitting(shape).filter(|_| is_plain()) else {
         return role::as_owner(shape.owner, || by_sql::deleted(shape, trigger));
     };

@@ -20,6 +20,8 @@ thread_local! {
     /// Statements of reconciliation under way, innermost last: table, record id, winner.
     static WRITING: RefCell<Vec<(pg_sys::Oid, BTreeMap<String, RevisionId>)>> =
         const { RefCell::new(Vec::new()) };
+    /// The command at which reconciliation last wrote each table.
+    static WRITTEN: RefCell<FxHashMap<pg_sys::Oid, pg_sys::CommandId>> = RefCell::default();
     static CAPTURING: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
     static PENDING: RefCell<FxHashMap<pg_sys::Oid, Pending>> = RefCell::default();
     /// What was pending when each subtransaction under way began, innermost last.
@@ -56,6 +58,10 @@ pub fn while_writing<T>(
     winners: BTreeMap<String, RevisionId>,
     work: impl FnOnce() -> T,
 ) -> T {
+    renew();
+    // SAFETY: it is only read.
+    let at = unsafe { pg_sys::GetCurrentCommandId(false) };
+    WRITTEN.with_borrow_mut(|written| written.insert(relation, at));
     WRITING.with_borrow_mut(|writing| {
         EDITS.set(EDITS.get() + u64::from(!writing.is_empty()));
         writing.push((relation, winners));
@@ -76,6 +82,13 @@ pub fn is(relation: pg_sys::Oid, id: &str, revision: &RevisionId) -> bool {
 /// Whether reconciliation is writing this table at all.
 pub fn is_writing(relation: pg_sys::Oid) -> bool {
     WRITING.with_borrow(|writing| writing.iter().any(|(table, _)| *table == relation))
+}
+
+/// Whether reconciliation has written this table since the statement at hand began: for a trigger of the app's that puts,
+/// or because it is what the statement belongs to.
+pub fn has_written_meanwhile(relation: pg_sys::Oid) -> bool {
+    renew();
+    WRITTEN.with_borrow(|written| written.get(&relation).is_some_and(|at| *at >= command()))
 }
 
 /// Another number than before where a trigger of the app's has edited any record meanwhile.
@@ -241,6 +254,7 @@ fn renew() {
     let transaction = transaction::number();
     if TRANSACTION.replace(transaction) != transaction {
         PENDING.with_borrow_mut(FxHashMap::clear);
+        WRITTEN.with_borrow_mut(FxHashMap::clear);
         SAVEPOINTS.with_borrow_mut(Vec::clear);
         ORIGINS.with_borrow_mut(FxHashMap::clear);
         MOVED.with_borrow_mut(FxHashSet::clear);

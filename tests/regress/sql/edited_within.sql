@@ -45,6 +45,30 @@ update chained set n = 5;
 select id, n, total from chained order by id;
 select * from differences('chained');
 select * from godwit.verify('chained');
+-- A statement of sync's fires a trigger that deletes what it has just written, beside a branch that it cut off.
+create table swept (id int primary key, v text);
+select godwit.track('swept');
+create function sweep() returns trigger language plpgsql as 'begin delete from swept; return null; end';
+create trigger sweep after update on swept for each statement execute function sweep();
+insert into swept values (1, 'x');
+select status from godwit.put_revisions('swept', '[{"id": "1", "revision": "3-ff", "revisions": ["3-ff", "2-ff"],
+    "attributes": {"id": {"int": "1"}, "v": {"string": "theirs"}}}]');
+select * from swept;
+select * from differences('swept');
+-- And a trigger puts a branch of what is about to be deleted.
+create table branched (id int primary key, v text);
+select godwit.track('branched');
+create function branch() returns trigger language plpgsql as $$
+begin
+    perform godwit.put('branched', format('{"id": "%s", "attributes": {"id": {"int": "%1$s"}, "v": {"string": "put"}}}', old.id)::jsonb,
+        on_conflict => 'branch');
+    return null;
+end $$;
+create trigger branch after delete on branched for each row execute function branch();
+insert into branched select n, 'v' || n from generate_series(1, 8) n;
+delete from branched;
+select * from differences('branched');
+select * from godwit.verify('branched');
 -- Keys that move on to one another's records, of which a peer has said more than there are columns.
 create table moved (id int primary key deferrable, v text);
 select godwit.track('moved');
@@ -79,5 +103,5 @@ delete from moved where ctid = (select max(ctid) from moved where id = 7);
 commit;
 select * from differences('moved');
 set client_min_messages = warning;
-drop table chained, moved, moved_history;
-drop function settle, rotate, nothing;
+drop table chained, swept, branched, moved, moved_history;
+drop function settle, sweep, branch, rotate, nothing;
