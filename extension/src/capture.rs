@@ -268,8 +268,32 @@ fn updated(rows: &Shape, shape: &Shape, trigger: *mut pg_sys::TriggerData) {
         None => role::as_owner(shape.owner, || by_sql::updated(shape, trigger)),
     };
     elect(shape, &overtaken);
+    let moves = expected::moved(shape.relation);
+    if !moves.is_empty() && moves.len() as i64 > changed_keys(rows, &mut old, &mut new) {
+        role::as_owner(shape.owner, || unseen(shape, &moves));
+    }
     old.end();
     new.end();
+}
+
+/// How many rows have become other records', as far as the transition tables tell.
+fn changed_keys(rows: &Shape, old: &mut Rows, new: &mut Rows) -> i64 {
+    old.rewind();
+    new.rewind();
+    let mut changed = 0;
+    while let (Some(before), Some(after)) = (old.next(), new.next()) {
+        changed += i64::from(!rows.is_same_record(before, after));
+    }
+    changed
+}
+
+/// What MERGE has moved from one partition to another stands in none of its transition tables (seen with Postgres
+/// 15; of an UPDATE it does): the table says what has become of it.
+fn unseen(shape: &Shape, moves: &[expected::Move]) {
+    let to: Vec<String> = moves.iter().map(|of| of.to.clone()).collect();
+    keep_shown(shape, &to);
+    let from: Vec<String> = moves.iter().map(|of| of.from.clone()).collect();
+    by_sql::end(shape, &by_sql::without_rows(shape, &from));
 }
 
 /// The rows of an UPDATE that has made other records of some, or of which some have gone elsewhere: none tells its

@@ -123,6 +123,17 @@ pub fn shown(shape: &Shape, ids: &[String]) -> Vec<RowShown> {
     spi::rows(&sql, &reconcile::key_args(shape, ids), |row| capture::shown_in(shape, row))
 }
 
+/// Those of these records that have no row.
+pub fn without_rows(shape: &Shape, ids: &[String]) -> Vec<String> {
+    let sql = format!(
+        "select k.id from {keys} where not exists (select from {table} t where {same})",
+        keys = reconcile::keys(shape),
+        table = shape.table,
+        same = reconcile::same_key(shape),
+    );
+    spi::rows(&sql, &reconcile::key_args(shape, ids), |row| row.need(1))
+}
+
 /// Ends these records, as `end_old` does.
 pub fn end(shape: &Shape, ids: &[String]) {
     let is_so = format!(

@@ -31,6 +31,8 @@ thread_local! {
     static ORIGINS: RefCell<FxHashMap<(pg_sys::Oid, String, RevisionId), (RevisionId, Extra)>> =
         RefCell::default();
     static MOVED: RefCell<FxHashSet<pg_sys::Oid>> = RefCell::default();
+    /// Of partitioned tables: record ids before and after.
+    static MOVES: RefCell<Vec<Move>> = const { RefCell::new(Vec::new()) };
     static CARRYING: RefCell<FxHashSet<pg_sys::Oid>> = RefCell::default();
     /// Revisions made, and statements of reconciliation that began within another.
     static EDITS: Cell<u64> = const { Cell::new(0) };
@@ -42,6 +44,13 @@ struct Pending {
     count: i64,
     /// The command of the outermost statement that they are of.
     since: pg_sys::CommandId,
+}
+
+/// A row whose key an UPDATE has changed.
+pub struct Move {
+    relation: pg_sys::Oid,
+    pub from: String,
+    pub to: String,
 }
 
 struct Pop(fn());
@@ -233,6 +242,18 @@ pub fn key_changed(relation: pg_sys::Oid) {
     MOVED.with_borrow_mut(|moved| moved.insert(relation));
 }
 
+/// A row of a partition is about to be another record's.
+pub fn moves(relation: pg_sys::Oid, from: String, to: String) {
+    renew();
+    MOVES.with_borrow_mut(|moves| moves.push(Move { relation, from, to }));
+}
+
+/// The moves since they were last asked for.
+pub fn moved(relation: pg_sys::Oid) -> Vec<Move> {
+    renew();
+    MOVES.with_borrow_mut(|moves| moves.extract_if(.., |of| of.relation == relation).collect())
+}
+
 pub fn has_key_changed(relation: pg_sys::Oid) -> bool {
     renew();
     MOVED.with_borrow(|moved| moved.contains(&relation))
@@ -258,6 +279,7 @@ fn renew() {
         SAVEPOINTS.with_borrow_mut(Vec::clear);
         ORIGINS.with_borrow_mut(FxHashMap::clear);
         MOVED.with_borrow_mut(FxHashSet::clear);
+        MOVES.with_borrow_mut(Vec::clear);
         CARRYING.with_borrow_mut(FxHashSet::clear);
     }
 }

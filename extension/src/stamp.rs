@@ -60,6 +60,9 @@ fn stamp(trigger: *mut pg_sys::TriggerData) -> pg_sys::HeapTuple {
         if unsafe { may_be_pending(&shape, old) } {
             keep(&shape, &before);
         }
+        if relation != shape.relation && !shape.is_same_record(&before, &after) {
+            expected::moves(shape.relation, shape.id(&before), id.clone());
+        }
         updated(&shape, &before, &id, &after)
     } else {
         inserted(&shape, &id, &after)

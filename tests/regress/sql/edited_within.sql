@@ -102,6 +102,23 @@ insert into moved values (7, 'same'), (7, 'same');
 delete from moved where ctid = (select max(ctid) from moved where id = 7);
 commit;
 select * from differences('moved');
+-- MERGE moves a row to another partition.
+create table merged (id int, part int, v text, primary key (id, part)) partition by list (part);
+create table merged_1 partition of merged for values in (1);
+create table merged_2 partition of merged for values in (2);
+select godwit.track('merged');
+insert into merged values (1, 1, 'x'), (2, 1, 'y'), (3, 1, 'z');
+merge into merged t using (values (1), (2), (4)) s (id) on t.id = s.id
+    when matched and t.id = 1 then update set part = 2
+    when matched then update set v = t.v || '!'
+    when not matched then insert values (s.id, 2, 'new');
+merge into merged t using (values (3), (4)) s (id) on t.id = s.id
+    when matched and t.id = 4 then delete
+    when matched then update set part = 2, v = 'moved';
+select id, part, v, godwit.generation(_rev) from merged order by id;
+select _id, godwit.generation(_rev), _deleted from merged_history order by _id, _rev;
+select * from differences('merged');
+select * from godwit.verify('merged');
 set client_min_messages = warning;
-drop table chained, swept, branched, moved, moved_history;
+drop table chained, swept, branched, moved, merged, moved_history;
 drop function settle, sweep, branch, rotate, nothing;
