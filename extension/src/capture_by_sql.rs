@@ -98,17 +98,18 @@ pub fn deleted(shape: &Shape, trigger: *mut pg_sys::TriggerData) {
 /// Ends the records of a statement's old rows. A trigger of the app's may have brought a row back before it is our turn:
 /// that goes on, and the others of its record's leaves end.
 fn end_old(shape: &Shape, of: &str) -> String {
-    let of_old = format!(
-        "and h._id in (select {id} from godwit_old o {of})
-         and (h._id, h._rev) not in (
-                select {id}, t._rev from godwit_old o join {table} t on {same_key} and {id_in_table} = {id}
-                 where t._rev is not null)",
-        id = shape.id_of_row("o"),
+    let id = shape.id_of_row("o");
+    let is_so = format!(
+        "{} and h._id in (select {id} from godwit_old o {of})",
+        twin::is_leaf_of_all(shape, "h")
+    );
+    let shown = format!(
+        "select {id}, t._rev from godwit_old o join {table} t on {same_key} and {id_in_table} = {id}",
         table = shape.table,
         same_key = shape.same_key("t", "o"),
         id_in_table = shape.id_of_row("t"),
     );
-    end_leaves(shape, &of_old)
+    end_but(shape, &is_so, &shown)
 }
 
 /// What the rows of these records show.
@@ -136,15 +137,14 @@ pub fn without_rows(shape: &Shape, ids: &[String]) -> Vec<String> {
 
 /// Ends these records, as `end_old` does.
 pub fn end(shape: &Shape, ids: &[String]) {
-    let is_so = format!(
-        "{is_leaf} and h._id = any ($1) and (h._id, h._rev) not in (
-                select k.id, t._rev from {keys} join {table} t on {same} where t._rev is not null)",
-        is_leaf = twin::is_leaf(shape, "h"),
+    let is_so = format!("{} and h._id = any ($1)", twin::is_leaf(shape, "h"));
+    let shown = format!(
+        "select k.id, t._rev from {keys} join {table} t on {same}",
         keys = reconcile::keys(shape),
         table = shape.table,
         same = reconcile::same_key(shape),
     );
-    let sql = end_where(shape, &is_so);
+    let sql = end_but(shape, &is_so, &shown);
     add(shape, || spi::run(&sql, &reconcile::key_args(shape, ids)));
 }
 
@@ -166,18 +166,30 @@ pub fn emptied(shape: &Shape, partition: pg_sys::Oid) {
 
 /// A tombstone on every leaf that is not one: what SQL deleted stays deleted. Of how many records isn't known before.
 pub fn end_leaves(shape: &Shape, of: &str) -> String {
-    end_where(shape, &format!("{} {of}", twin::is_leaf_of_all(shape, "h")))
+    tombstones(shape, &living(shape, &format!("{} {of}", twin::is_leaf_of_all(shape, "h"))))
 }
 
-fn end_where(shape: &Shape, is_so: &str) -> String {
+/// The same of leaves that rows don't show. What they show is looked for when the leaves are found: as a condition on the
+/// twin's rows it would keep the planner from looking them up.
+fn end_but(shape: &Shape, is_so: &str, shown: &str) -> String {
+    let found = living(shape, is_so);
+    let shown = format!("select s.* from ({shown} where t._rev is not null) s");
+    let from = format!(
+        "(select h._id, h._rev from {found} offset 0) h where (h._id, h._rev) not in ({shown})"
+    );
+    tombstones(shape, &from)
+}
+
+fn living(shape: &Shape, is_so: &str) -> String {
+    format!("{} h where not h._deleted and {is_so}", shape.twin)
+}
+
+fn tombstones(shape: &Shape, of: &str) -> String {
     format!(
         "{insert}
-         select h._id, godwit._tombstone(h._id, h._rev), h._rev, true, null {nulls}
-           from {twin} h
-          where not h._deleted and {is_so} {known}",
+         select h._id, godwit._tombstone(h._id, h._rev), h._rev, true, null {nulls} from {of} {known}",
         insert = twin::insert_into(shape),
         nulls = ", null".repeat(shape.attributes.len()),
-        twin = shape.twin,
         known = twin::on_known(shape),
     )
 }

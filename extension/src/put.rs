@@ -188,6 +188,8 @@ fn put(shape: &Shape, record: Record, mode: OnConflict) -> Put {
 struct Standing {
     winner: Option<(RevisionId, bool)>,
     has_row: bool,
+    /// Without a row, in a record with conflicts: its living leaves.
+    living: Vec<RevisionId>,
 }
 
 impl Standing {
@@ -197,7 +199,12 @@ impl Standing {
             Some((_, shown)) => Some((shown.clone(), false)),
             None => history::highest(shape, id),
         };
-        Standing { winner, has_row: !locked.is_empty() }
+        let has_row = !locked.is_empty();
+        let living = match has_row || !conflicted::is_listed(shape, id) {
+            true => Vec::new(),
+            false => conflicts::living_revisions(shape, id),
+        };
+        Standing { winner, has_row, living }
     }
 
     /// Whether the table shows this revision, which is a leaf then.
@@ -293,7 +300,9 @@ fn refuse_newcomers(shape: &Shape, new: &Revision, before: &Standing, edited: Op
     if before.has_row || !conflicted::is_listed(shape, &new.id) {
         return;
     }
-    let is_newcomer = |leaf: &RevisionId| *leaf != new.revision && !before.is_winner(leaf);
+    let is_newcomer = |leaf: &RevisionId| {
+        *leaf != new.revision && !before.is_winner(leaf) && !before.living.contains(leaf)
+    };
     let newcomer = conflicts::living_revisions(shape, &new.id).into_iter().find(is_newcomer);
     if let Some(winner) = newcomer {
         Error::Conflict { id: new.id.clone(), edited, winner }.report()

@@ -145,6 +145,10 @@ pub fn author() -> String {
         Error::BadArgument(format!("the setting request.jwt.claims can't be read: {error}"))
             .report()
     });
+    if claimed.as_ref().is_some_and(|subject| subject.contains('\0')) {
+        let reason = "the setting request.jwt.claims names a subject that holds U+0000";
+        Error::BadArgument(reason.to_owned()).report()
+    }
     claimed.or_else(|| Some(name?.to_string_lossy().into_owned())).unwrap_or_default()
 }
 

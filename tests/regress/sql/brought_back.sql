@@ -1,5 +1,4 @@
 -- Rows that are back, under the key that they had, before it is the history's turn to hear that they have gone.
-set godwit.author = 'brought_back';
 create function bring_back() returns trigger language plpgsql as $$
 begin
     execute format('insert into %I.%I (id, part, v) values ($1, $2, $3)', tg_table_schema, tg_argv[0])
@@ -70,6 +69,24 @@ delete from wandered where part = 1;
 delete from wandered_2;
 select id, part, v, godwit.generation(_rev) from wandered order by part;
 select * from differences('wandered');
+-- A conflict whose row went while nothing listened: its winner can be edited.
+create table unheard (id int primary key, v text);
+select godwit.track('unheard');
+insert into unheard values (1, 'x');
+select status from godwit.put_revisions('unheard', '[{"id": "1", "revision": "1-00",
+    "attributes": {"id": {"int": "1"}, "v": {"string": "theirs"}}}]');
+alter table unheard disable trigger user;
+delete from unheard;
+alter table unheard enable trigger user;
+select godwit.put('unheard', jsonb_build_object('id', '1', 'revision', l.revision, 'attributes', '{"v": {"string": "edited"}}'::jsonb))
+    ->> 'id' as put from godwit.leaves('unheard', '1') l where l.winner;
+select id, v, godwit.generation(_rev) from unheard;
+select * from differences('unheard');
+-- Who writes is a text.
+begin;
+set local request.jwt.claims = '{"sub": "n\u0000x"}';
+insert into unheard values (2, 'x');
+rollback;
 set client_min_messages = warning;
-drop table graves, later, wandered, graves_history;
+drop table unheard, graves, later, wandered, graves_history;
 drop function bring_back, nothing;
