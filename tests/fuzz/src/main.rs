@@ -1,6 +1,6 @@
 //! In charge of the fuzzing of every SQL function: `godwit-fuzz [seconds] [seed]` calls them with what
 //! nobody should hand them, looks at each answer, and checks between the calls that the tables still
-//! show the winners.
+//! show the winners. A third of the time goes to random programs of an app's (`program.rs`).
 //!
 //! `GODWIT_DATABASE_URL` names an empty database that a superuser may fill; `GODWIT_SERVER_LOG` its log.
 
@@ -9,8 +9,10 @@ mod check;
 mod dice;
 mod function;
 mod judge;
+mod program;
 mod record;
 mod run;
+mod sentence;
 mod session;
 mod statement;
 mod table;
@@ -32,9 +34,14 @@ async fn main() -> Result<(), Fault> {
     println!("seed {seed}");
     let url = std::env::var("GODWIT_DATABASE_URL")
         .map_err(|_| "GODWIT_DATABASE_URL is not set: scripts/test.sh fuzz starts a cluster")?;
-    let findings = run::run(&url, Duration::from_secs(seconds), seed).await?;
-    if findings > 0 {
-        return Err(format!("{findings} findings, in target/fuzz/findings.txt").into());
+    let budget = Duration::from_secs(seconds);
+    let findings = run::run(&url, budget * 2 / 3, seed).await?;
+    let of_programs = program::run(&url, budget / 3, seed).await?;
+    if findings + of_programs > 0 {
+        return Err(format!(
+            "{findings} findings, in target/fuzz/findings.txt, and {of_programs} of programs, above"
+        )
+        .into());
     }
     Ok(())
 }
