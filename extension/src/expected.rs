@@ -24,9 +24,8 @@ thread_local! {
     static WRITTEN: RefCell<FxHashMap<pg_sys::Oid, pg_sys::CommandId>> = RefCell::default();
     static CAPTURING: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
     static PENDING: RefCell<FxHashMap<pg_sys::Oid, Pending>> = RefCell::default();
-    /// What was pending when each subtransaction under way began, innermost last.
-    static SAVEPOINTS: RefCell<Vec<(pg_sys::SubTransactionId, FxHashMap<pg_sys::Oid, Pending>)>> =
-        const { RefCell::new(Vec::new()) };
+    /// Of each subtransaction under way that began since the first stamp, innermost last.
+    static SAVEPOINTS: RefCell<Vec<Savepoint>> = const { RefCell::new(Vec::new()) };
     static HEARS_SAVEPOINTS: Cell<bool> = const { Cell::new(false) };
     static ORIGINS: RefCell<FxHashMap<(pg_sys::Oid, String, RevisionId), (RevisionId, Extra)>> =
         RefCell::default();
@@ -46,9 +45,18 @@ struct Pending {
     since: pg_sys::CommandId,
 }
 
+/// What was pending when a subtransaction began, and how many moves there were.
+struct Savepoint {
+    began: pg_sys::SubTransactionId,
+    pending: FxHashMap<pg_sys::Oid, Pending>,
+    moves: usize,
+}
+
 /// A row whose key an UPDATE has changed.
 pub struct Move {
     relation: pg_sys::Oid,
+    /// The command of the statement.
+    at: pg_sys::CommandId,
     pub from: String,
     pub to: String,
 }
@@ -217,24 +225,24 @@ unsafe extern "C-unwind" fn savepoint(
         pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => {
             renew();
             let pending = PENDING.with_borrow(FxHashMap::clone);
-            SAVEPOINTS.with_borrow_mut(|savepoints| savepoints.push((own, pending)));
+            let savepoint = Savepoint { began: own, pending, moves: MOVES.with_borrow(Vec::len) };
+            SAVEPOINTS.with_borrow_mut(|savepoints| savepoints.push(savepoint));
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => drop(left(own)),
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
-            if let Some(pending) = left(own) {
-                PENDING.set(pending);
+            let of = left(own);
+            MOVES.with_borrow_mut(|moves| moves.truncate(of.as_ref().map_or(0, |of| of.moves)));
+            if let Some(of) = of {
+                PENDING.set(of.pending);
             }
         }
         _ => {}
     }
 }
 
-/// What was pending when this subtransaction began, which ends now. One that began before the first stamp isn't known.
-fn left(own: pg_sys::SubTransactionId) -> Option<FxHashMap<pg_sys::Oid, Pending>> {
-    SAVEPOINTS.with_borrow_mut(|savepoints| {
-        let (_, pending) = savepoints.pop_if(|(began, _)| *began == own)?;
-        Some(pending)
-    })
+/// What was noted of this subtransaction, which ends now. One that began before the first stamp isn't known.
+fn left(own: pg_sys::SubTransactionId) -> Option<Savepoint> {
+    SAVEPOINTS.with_borrow_mut(|savepoints| savepoints.pop_if(|of| of.began == own))
 }
 
 pub fn key_changed(relation: pg_sys::Oid) {
@@ -245,13 +253,17 @@ pub fn key_changed(relation: pg_sys::Oid) {
 /// A row of a partition is about to be another record's.
 pub fn moves(relation: pg_sys::Oid, from: String, to: String) {
     renew();
-    MOVES.with_borrow_mut(|moves| moves.push(Move { relation, from, to }));
+    hear_savepoints();
+    let at = command();
+    MOVES.with_borrow_mut(|moves| moves.push(Move { relation, at, from, to }));
 }
 
-/// The moves since they were last asked for.
+/// The moves of the statement at hand, and of what it began, since they were last asked for.
 pub fn moved(relation: pg_sys::Oid) -> Vec<Move> {
     renew();
-    MOVES.with_borrow_mut(|moves| moves.extract_if(.., |of| of.relation == relation).collect())
+    let since = command();
+    let is_of = |of: &mut Move| of.relation == relation && of.at >= since;
+    MOVES.with_borrow_mut(|moves| moves.extract_if(.., is_of).collect())
 }
 
 pub fn has_key_changed(relation: pg_sys::Oid) -> bool {
