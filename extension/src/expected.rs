@@ -133,9 +133,11 @@ pub fn stamped(relation: pg_sys::Oid) {
     hear_savepoints();
     PENDING.with_borrow_mut(|pending| {
         let pending = pending.entry(relation).or_default();
-        if pending.count == 0 {
-            pending.since = command();
-        }
+        // What a trigger BEFORE the statement has written may be counted still, and is of a later command.
+        pending.since = match pending.count {
+            0 => command(),
+            _ => pending.since.min(command()),
+        };
         pending.count += 1;
     });
 }

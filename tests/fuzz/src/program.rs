@@ -66,13 +66,13 @@ fn transaction(kind: &Kind, dice: &mut Dice) -> Vec<String> {
     out
 }
 
-/// Runs programs for a while; returns how many have found something.
-pub async fn run(url: &str, budget: Duration, seed: u64) -> Result<usize, Fault> {
+/// Runs the programs of a seed for a while, at most so many; returns how many have found something.
+pub async fn run(url: &str, budget: Duration, (seed, max): (u64, usize)) -> Result<usize, Fault> {
     let mut session = Session::connect(url).await?;
     session.client.batch_execute(SCHEMA).await?;
     let (begun, mut dice) = (Instant::now(), Dice::new(seed));
     let (mut count, mut findings) = (0, 0);
-    while begun.elapsed() < budget {
+    while begun.elapsed() < budget && count < max {
         let program = Program::by_chance(&mut dice);
         count += 1;
         if let Some(found) = try_it(&session.client, &program).await? {
@@ -88,7 +88,7 @@ pub async fn run(url: &str, budget: Duration, seed: u64) -> Result<usize, Fault>
 }
 
 async fn try_it(client: &Client, program: &Program) -> Result<Option<String>, Fault> {
-    let make = "drop schema if exists tracked cascade; drop schema if exists plain cascade; create schema tracked; create schema plain;
+    let make = "rollback; drop schema if exists tracked cascade; drop schema if exists plain cascade; create schema tracked; create schema plain;
                 delete from godwit.rejected; set client_min_messages = error; set statement_timeout = '5s'";
     client.batch_execute(make).await?;
     for schema in ["tracked", "plain"] {

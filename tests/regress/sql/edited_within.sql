@@ -28,6 +28,14 @@ update chained set kind = 8, n = 4 where id = 2;
 select godwit.get('chained', '2') -> 'attributes' as attributes;
 select * from differences('chained');
 select * from godwit.verify('chained');
+-- An INSERT that comes to nothing, before the statement begins.
+create function try() returns trigger language plpgsql as
+    'begin insert into chained (id) values (1) on conflict do nothing; return null; end';
+create trigger try before update on chained for each statement execute function try();
+update chained set n = 4;
+select id, n, total from chained order by id;
+select * from differences('chained');
+drop trigger try on chained;
 -- What a trigger had kept of an edit goes with its savepoint.
 create or replace function settle() returns trigger language plpgsql as $$
 begin
@@ -115,10 +123,13 @@ merge into merged t using (values (1), (2), (4)) s (id) on t.id = s.id
 merge into merged t using (values (3), (4)) s (id) on t.id = s.id
     when matched and t.id = 4 then delete
     when matched then update set part = 2, v = 'moved';
+-- A move that fails is none.
+do $$ begin update merged set part = null where id = 2; exception when check_violation then null; end $$;
+update merged set v = v || '?' where id = 2;
 select id, part, v, godwit.generation(_rev) from merged order by id;
 select _id, godwit.generation(_rev), _deleted from merged_history order by _id, _rev;
 select * from differences('merged');
 select * from godwit.verify('merged');
 set client_min_messages = warning;
 drop table chained, swept, branched, moved, merged, moved_history;
-drop function settle, sweep, branch, rotate, nothing;
+drop function settle, try, sweep, branch, rotate, nothing;
