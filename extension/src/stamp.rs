@@ -1,8 +1,9 @@
 //! In charge of `_rev` in a row that is about to be written: the BEFORE trigger on the table.
 //!
 //! The hash is made here, of the row as it will be stored: the trigger's name sorts after every
-//! other, so that what the app's own triggers change is in it. Nothing is written: ON CONFLICT
-//! fires a BEFORE INSERT for a row that then becomes an UPDATE, which is stamped again.
+//! other, so that what the app's own triggers change is in it. Of that row nothing is written: ON CONFLICT
+//! fires a BEFORE INSERT for a row that then becomes an UPDATE, which is stamped again. What an outer statement
+//! has made of the row that it takes the place of is added to the history, for nobody would find it later.
 
 use pgrx::pg_sys;
 use revision::{RevisionId, Value};
