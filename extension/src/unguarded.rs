@@ -120,7 +120,10 @@ as_in_the_headers! {
     pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
     pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
     pub fn j2date(julian: i32, year: *mut i32, month: *mut i32, day: *mut i32);
-    pub fn HeapTupleHeaderGetCmin(row: pg_sys::HeapTupleHeader) -> pg_sys::CommandId;
+    pub fn HeapTupleHeaderGetCmin(
+        #[cfg(not(feature = "pg18"))] row: pg_sys::HeapTupleHeader,
+        #[cfg(feature = "pg18")] row: *const pg_sys::HeapTupleHeaderData,
+    ) -> pg_sys::CommandId;
     pub fn TransactionIdIsCurrentTransactionId(transaction: pg_sys::TransactionId) -> bool;
     pub fn heap_deform_tuple(
         tuple: pg_sys::HeapTuple,
