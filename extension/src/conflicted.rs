@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::body::Body;
 use crate::catalog;
 use crate::error::OrReport;
-use crate::history;
 use crate::lineage;
 use crate::own;
 use crate::rejected::catalog_owner;
@@ -98,12 +97,16 @@ fn relations() -> Relations {
 
 /// Whether any record of a table is listed. Every DELETE asks, so it is asked without SQL.
 pub fn has_any(shape: &Shape) -> bool {
+    in_list(|list, index| own::has_row(list, Some(index), &mut [of_table(shape)]))
+}
+
+fn in_list<T: Default>(look: impl FnOnce(pg_sys::Oid, pg_sys::Oid) -> T) -> T {
     let list = relations().list;
-    own::while_reading(list, || {
-        let index = relations().index;
-        let mut of_table = [walk::equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum())];
-        !history::is_empty(index) && own::has_row(list, Some(index), &mut of_table)
-    })
+    own::look_into(list, || relations().index, |index| look(list, index))
+}
+
+fn of_table(shape: &Shape) -> pg_sys::ScanKeyData {
+    walk::equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum())
 }
 
 /// Whether a record is listed.
@@ -114,16 +117,10 @@ pub fn is_listed(shape: &Shape, id: &str) -> bool {
 /// Those of these records that are listed. Each is looked up: on the way to any one of the table's, all would be passed
 /// that a transaction which merges thousands of conflicts has struck before.
 fn among(shape: &Shape, ids: &[String]) -> Vec<String> {
-    let list = relations().list;
-    own::while_reading(list, || {
-        let index = relations().index;
-        if history::is_empty(index) {
-            return Vec::new();
-        }
+    in_list(|list, index| {
         let is_listed = |id: &&String| {
-            let of_table = walk::equal(1, pg_sys::F_OIDEQ, shape.relation.into_datum());
             let of_record = walk::equal(2, pg_sys::F_TEXTEQ, id.as_str().into_datum());
-            own::has_row(list, Some(index), &mut [of_table, of_record])
+            own::has_row(list, Some(index), &mut [of_table(shape), of_record])
         };
         ids.iter().filter(is_listed).cloned().collect()
     })
@@ -201,16 +198,15 @@ fn end(shape: &Shape, ids: &[String]) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let listed = listed(shape, ids);
-    let (torn, ended): (BTreeSet<String>, Vec<String>) = {
+    let (torn, ended): (BTreeSet<String>, BTreeSet<String>) = {
         // Taken once they are locked.
         let sight = Sight::now();
         let mut records = Walk::of_records(shape, &sight);
         let mut revision = Body::of(shape);
-        let (torn, ended): (Vec<String>, Vec<String>) = listed.into_iter().partition(|id| {
+        listed.into_iter().partition(|id| {
             records.seek_id(id);
             lineage::living(&mut records, &mut revision, 2).len() == 2
-        });
-        (torn.into_iter().collect(), ended)
+        })
     };
     if !ended.is_empty() {
         let sql = "delete from godwit.conflicted where ctid = any (array(

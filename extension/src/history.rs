@@ -66,18 +66,20 @@ fn is_empty_in_locked(index: pg_sys::Oid) -> bool {
             if index.is_null() {
                 return false;
             }
-            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
-            let pages = unguarded::RelationGetNumberOfBlocksInFork(index, main);
+            let pages = pages_of(index);
             unguarded::RelationClose(index);
-            pages <= 1
+            pages <= PAGES_EMPTY
         })
     }
 }
 
+/// The first page of a btree says where its root is.
+const PAGES_EMPTY: u32 = 1;
+
 /// Whether nothing was ever put into an index: a btree has but its first page then. What was committed has made it
 /// longer before, for everybody to see.
 pub fn is_empty(index: pg_sys::Oid) -> bool {
-    pages(index) <= 1
+    pages(index) <= PAGES_EMPTY
 }
 
 /// How long an index is, in pages.
@@ -86,12 +88,18 @@ pub fn pages(index: pg_sys::Oid) -> u32 {
     unsafe {
         guarded(|| {
             let index = unguarded::index_open(index, READING);
-            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
-            let pages = unguarded::RelationGetNumberOfBlocksInFork(index, main);
+            let pages = pages_of(index);
             unguarded::index_close(index, READING);
             pages
         })
     }
+}
+
+/// # Safety
+/// The index must be open, and this be called by `guarded`.
+unsafe fn pages_of(index: pg_sys::Relation) -> u32 {
+    // SAFETY: the caller vouches for both.
+    unsafe { unguarded::RelationGetNumberOfBlocksInFork(index, pg_sys::ForkNumber::MAIN_FORKNUM) }
 }
 
 fn extra_by(shape: &Shape, id: &str, revision: &RevisionId) -> Result<Extra, Error> {

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use std::ffi::CStr;
 
 use crate::error::Error;
+use crate::history;
 use crate::spi::Row;
 use crate::walk;
 
@@ -86,6 +87,19 @@ pub fn while_reading<T>(table: pg_sys::Oid, look: impl FnOnce() -> T) -> T {
         pg_sys::UnlockRelationOid(table, READING);
         seen
     }
+}
+
+/// Looks into a list by its index, which is named once the list is locked, unless nothing was ever put into it: then
+/// there is nothing.
+pub fn look_into<T: Default>(
+    list: pg_sys::Oid,
+    index: impl FnOnce() -> pg_sys::Oid,
+    look: impl FnOnce(pg_sys::Oid) -> T,
+) -> T {
+    while_reading(list, || {
+        let index = index();
+        if history::is_empty(index) { T::default() } else { look(index) }
+    })
 }
 
 /// Whether a table, which the caller has locked, has a row that these keys fit, as of now; by an index, or all through.

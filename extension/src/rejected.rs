@@ -6,7 +6,6 @@ use revision::{Attributes, Record};
 
 use crate::argument::Json;
 use crate::error::{Error, OrReport};
-use crate::history;
 use crate::own;
 use crate::put_revisions::Sent;
 use crate::role;
@@ -52,10 +51,8 @@ pub fn keep(shape: &Shape, record: &Record, failure: &Failure) {
 /// Whether anything waits at all. Every batch asks, so it is asked without SQL; mostly nothing ever did.
 pub fn any() -> bool {
     let list = own::relation(c"rejected");
-    own::while_reading(list, || {
-        let index = own::relation(c"rejected_pkey");
-        !history::is_empty(index) && own::has_row(list, Some(index), &mut [])
-    })
+    let index = || own::relation(c"rejected_pkey");
+    own::look_into(list, index, |index| own::has_row(list, Some(index), &mut []))
 }
 
 /// Takes out what the history has meanwhile. The same revision with another body stays.
